@@ -1,0 +1,179 @@
+//! What the state machine answers. An answer is recorded under its key and rendered anew at each replay, so it holds
+//! everything a body shows.
+
+use serde::{Deserialize, Serialize};
+
+use super::id::{EventId, Key, PoolId, SeatId};
+use super::value::{EventView, HoldView, Item, Millis, OrderView, Revision, SeatStatus, Version};
+
+/// What `apply` says to one request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Decision {
+    /// Decided now, and recorded under the key.
+    Fresh(Answer),
+    /// Decided before; this is what was recorded, to the letter.
+    Replayed(Answer),
+    /// The key belongs to another request. Nothing was done or recorded.
+    KeyReused,
+    /// The parts of the definition are gone (too slow, or too many at once). Nothing was done or recorded: stage again.
+    StagingLost,
+}
+
+/// A recorded answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answer {
+    /// The group's revision after the decision: for a change, the revision it made.
+    pub revision: Revision,
+    /// The event's version after the decision; none where no single event is meant.
+    pub version: Option<Version>,
+    /// The clock at the decision.
+    pub decided_at: Millis,
+    pub verdict: Verdict,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Verdict {
+    Applied(Outcome),
+    Rejected(Rejection),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Outcome {
+    Defined {
+        created: bool,
+        event: Box<EventView>,
+    },
+    Changed {
+        event: Box<EventView>,
+    },
+    Deleted {
+        event: EventId,
+    },
+    /// A new hold, or an old one with more in it.
+    Reserved(HoldView),
+    Extended(HoldView),
+    Booked(OrderView),
+    /// The same order, token and items were booked before under another key: the order as it is.
+    BookedBefore(OrderView),
+    Released {
+        items: Vec<Item>,
+    },
+    Cancelled {
+        items: Vec<Item>,
+    },
+    Blocked {
+        items: Vec<Item>,
+        reason: Option<String>,
+    },
+    Unblocked {
+        items: Vec<Item>,
+        reason: Option<String>,
+    },
+    /// One answer for each command, in order.
+    AtomicBatch(Vec<Answer>),
+    BatchSlice(Vec<SliceAnswer>),
+    /// The key will never be applied.
+    Voided,
+    /// The key was decided before it could be voided.
+    NotVoided(Box<Answer>),
+    Configured,
+}
+
+/// The answer to one command of an independent batch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SliceAnswer {
+    Decided(Answer),
+    KeyReused,
+}
+
+/// A deterministic "no". It is in the log: the same key gives the same no.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rejection {
+    pub code: Code,
+    /// Every item that stands in the way, in the order of the request; not just the first.
+    pub conflicts: Vec<Conflict>,
+    pub facts: Facts,
+}
+
+impl Rejection {
+    pub fn new(code: Code) -> Self {
+        Self { code, conflicts: Vec::new(), facts: Facts::default() }
+    }
+
+    /// A static error: `reason` says what is wrong and what to do.
+    pub fn invalid(reason: impl Into<String>) -> Self {
+        let facts = Facts { reason: Some(reason.into()), ..Facts::default() };
+        Self { code: Code::Invalid, conflicts: Vec::new(), facts }
+    }
+}
+
+/// Further fields of a problem.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Facts {
+    /// `invalid`: what is wrong and what to do.
+    pub reason: Option<String>,
+    /// `limit_exceeded`: the limit, and what the customer has now.
+    pub limit: Option<(u64, u64)>,
+    /// `definition_moved`: the definition version as it is.
+    pub definition_version: Option<Version>,
+    /// Atomic batch: which command was refused first.
+    pub index: Option<u32>,
+    /// `voided`: the key that was voided.
+    pub key: Option<Key>,
+}
+
+/// One item that stands in the way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Conflict {
+    /// A seat in a state that forbids the command.
+    Seat {
+        seat: SeatId,
+        status: SeatStatus,
+    },
+    /// A seat, or pool, that the event does not have, or that the hold or order does not own.
+    NoSeat {
+        seat: SeatId,
+    },
+    NoPool {
+        pool: PoolId,
+    },
+    /// Too few units. For `capacity_below_committed` `available` is the least capacity possible.
+    Pool {
+        pool: PoolId,
+        available: u64,
+        requested: u64,
+    },
+    /// Best available: too few free seats.
+    Best {
+        available: u64,
+        requested: u64,
+    },
+}
+
+/// Why not. The order of the variants is the precedence when several apply: top first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Code {
+    Invalid,
+    DuplicateItem,
+    DeadlinePassed,
+    Voided,
+    EventNotFound,
+    HoldNotFound,
+    OrderNotFound,
+    SeatNotFound,
+    PoolNotFound,
+    DefinitionMoved,
+    NotOnSale,
+    HoldExpired,
+    TokenMismatch,
+    OrderMismatch,
+    OrderExists,
+    SeatBooked,
+    SeatHeld,
+    SeatBlocked,
+    Insufficient,
+    NotContiguous,
+    LimitExceeded,
+    CapacityBelowCommitted,
+    NotBlocked,
+}

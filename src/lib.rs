@@ -1,0 +1,8 @@
+//! lastseat: the inventory store that never sells the last seat twice.
+
+pub mod api;
+pub mod cli;
+pub mod domain;
+pub mod raft;
+pub mod service;
+pub mod storage;
