@@ -87,7 +87,7 @@ pub struct ClusterView {
 }
 
 /// What the leader knows of one node; for a follower's own view most of it is unknown.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct NodeStatus {
     pub id: u64,
     pub member: Member,
@@ -134,7 +134,7 @@ pub enum CallError {
     NoAnswer(String),
 }
 
-#[derive(Debug, Clone, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error, Serialize, Deserialize)]
 pub enum MembershipError {
     #[error("{0}")]
     Refused(String),
@@ -143,7 +143,7 @@ pub enum MembershipError {
 }
 
 /// An uninitialised node to be made a member.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct NewMember {
     pub id: u64,
     pub api: String,

@@ -46,3 +46,21 @@ pub fn decode_prefix<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, usize), Co
     let config = bincode::config::standard().with_limit::<DECODE_BYTES_MAX>();
     bincode::serde::decode_from_slice(bytes, config).map_err(|e| CodecError::Decode(e.to_string()))
 }
+
+/// How many bytes the encoding of `value` takes.
+pub fn encoded_len<T: Serialize + ?Sized>(value: &T) -> usize {
+    struct Count(usize);
+    impl std::io::Write for Count {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0 += bytes.len();
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut count = Count(0);
+    bincode::serde::encode_into_std_write(value, &mut count, bincode::config::standard())
+        .expect("counting fails only for types that serde cannot describe, and a round-trip test covers each");
+    count.0
+}
