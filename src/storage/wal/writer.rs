@@ -123,10 +123,10 @@ impl Writer {
             std::mem::take(&mut state.queue)
         };
         self.shared.room.notify_all();
-        if let Some(why) = outcome {
-            if catch_unwind(AssertUnwindSafe(|| (self.shared.options.on_fatal)(why))).is_err() {
-                tracing::error!("the hook for a failed write-ahead log panicked");
-            }
+        if let Some(why) = outcome
+            && catch_unwind(AssertUnwindSafe(|| (self.shared.options.on_fatal)(why))).is_err()
+        {
+            tracing::error!("the hook for a failed write-ahead log panicked");
         }
         for item in self.taken.drain(..).chain(queued) {
             // One callback that panics must not keep the others from their answer.
