@@ -46,3 +46,24 @@ pub fn decode_prefix<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, usize), Co
     let config = bincode::config::standard().with_limit::<DECODE_BYTES_MAX>();
     bincode::serde::decode_from_slice(bytes, config).map_err(|e| CodecError::Decode(e.to_string()))
 }
+
+/// Appends an encoding of `key` whose byte order follows the order of its fields: numbers are big-endian (variable
+/// length, still in order), strings and bytes begin with their length. No encoding is the beginning of another one of
+/// the same type. Signed numbers are not in order.
+pub fn encode_key_into<T: Serialize + ?Sized>(key: &T, out: &mut Vec<u8>) {
+    let config = bincode::config::standard().with_big_endian();
+    bincode::serde::encode_into_std_write(key, out, config).expect(
+        "encoding to memory fails only for types that serde cannot describe, and a round-trip test covers each",
+    );
+}
+
+/// The key of exactly these bytes, as [`encode_key_into`] wrote them.
+pub fn decode_key<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError> {
+    let config = bincode::config::standard().with_big_endian().with_limit::<DECODE_BYTES_MAX>();
+    let (key, used) =
+        bincode::serde::decode_from_slice(bytes, config).map_err(|e| CodecError::Decode(e.to_string()))?;
+    match bytes.len() - used {
+        0 => Ok(key),
+        left => Err(CodecError::LeftOver(left)),
+    }
+}

@@ -169,6 +169,11 @@ impl Frozen {
         todo!()
     }
 
+    /// The inventory's revision when it was frozen.
+    pub fn revision(&self) -> Revision {
+        todo!()
+    }
+
     pub fn state_hash(&self) -> StateHash {
         todo!()
     }
