@@ -19,7 +19,6 @@ use super::client::{Net, Network, target_of};
 use super::log_store::LogStore;
 use super::machine::{State, StateMachine};
 use super::peers::{Freshness, Me, Peers};
-use super::persist::Persister;
 use super::server::{self, FORWARD_BYTES_MAX};
 use super::types::{StoredMembership, Types};
 use super::{ClusterView, ForwardHandler, RaftGauges, StartOptions, Timing};
@@ -132,7 +131,7 @@ impl Core {
         let peers = Arc::new(Peers::default());
         let state = State::new(opened.store, opened.inventory, &opened.applied, Arc::clone(&on_fatal))
             .map_err(io("the stored state"))?;
-        Persister::start(Arc::clone(&state), Arc::clone(&on_fatal)).map_err(io("the persister"))?;
+        state.start_persister().map_err(io("the persister"))?;
         let log = wal.group(GROUP);
         let at_start = log.state().last;
         let known_raft: Arc<OnceLock<Raft>> = Arc::default();
@@ -372,7 +371,7 @@ impl Core {
     pub(super) fn gauges(&self) -> RaftGauges {
         let metrics = self.raft.data_metrics();
         let last_log_index = metrics.borrow_watched().last_log.map_or(0, |id| id.index);
-        let (applied_index, persisted_index) = (self.applied_index(), self.state.persister.persisted());
+        let (applied_index, persisted_index) = (self.applied_index(), self.state.persister().map_or(0, |p| p.persisted_index()));
         let snapshot = self.state.store.latest_snapshot().and_then(|s| s.applied.last_applied);
         RaftGauges {
             last_log_index,
@@ -399,7 +398,11 @@ impl Core {
             }
             let core = Arc::clone(self);
             let closed = tokio::task::spawn_blocking(move || {
-                core.state.persister.stop();
+                if let Some(persister) = core.state.persister()
+                    && let Err(e) = persister.shutdown()
+                {
+                    tracing::warn!(error = %e, "the state was not persisted to its end; the log has the rest");
+                }
                 if let Err(e) = core.state.store.close() {
                     tracing::warn!(error = %e, "the state was not closed cleanly");
                 }

@@ -5,22 +5,23 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use futures_util::{Stream, StreamExt};
 use openraft::storage::{ApplyResponder, EntryResponder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend};
-use parking_lot::{Mutex, RwLock};
+use parking_lot::RwLock;
 use tokio::sync::watch;
 
+use super::Member;
 use super::entry::{decode_membership, encode_membership};
-use super::persist::Persister;
 use super::snapshot::{SnapshotBuilder, SnapshotHandle};
-use super::types::{Answers, RaftEntry, RaftLogId, SnapshotMeta, StoredMembership, Types, to_ours, to_raft};
+use super::types::{Answers, CommittedLeader, Membership, RaftEntry, RaftLogId, SnapshotMeta, StoredMembership, Types, to_ours, to_raft};
 use crate::domain::change::ChangeSet;
 use crate::domain::inventory::{Frozen, Inventory};
 use crate::storage::LogId;
+use crate::storage::state::persister::{Persister, PersisterOptions};
 use crate::storage::state::{AppliedPoint, PersistBatch, StateStore};
 
 /// Entries applied before their answers go out and the new revision is published.
@@ -35,8 +36,9 @@ pub(super) struct Machine {
     removed: BTreeSet<u64>,
     /// Change sets that the persister has not taken yet, in order.
     history: Vec<Arc<ChangeSet>>,
-    /// Bytes of entries applied that the persister has not taken yet.
+    /// Bytes of entries applied that the persister has not taken yet, and those it took last.
     pending_bytes: u64,
+    taken_bytes: u64,
     /// Something was applied that the persister has not taken yet.
     pending: bool,
 }
@@ -46,7 +48,7 @@ impl Machine {
         AppliedPoint { last_applied: self.applied, membership: encode_membership(&self.membership, &self.removed) }
     }
 
-    fn note_membership(&mut self, id: &RaftLogId, membership: &super::types::Membership) {
+    fn note_membership(&mut self, id: &RaftLogId, membership: &Membership) {
         let gone = self.membership.nodes().map(|(id, _)| *id).filter(|id| membership.get_node(id).is_none());
         self.removed.extend(gone.collect::<Vec<_>>());
         self.membership = StoredMembership::new(Some(*id), membership.clone());
@@ -60,7 +62,7 @@ pub(super) struct State {
     revision: watch::Sender<u64>,
     applied: watch::Sender<u64>,
     pub(super) store: StateStore,
-    pub(super) persister: Persister,
+    persister: OnceLock<Persister>,
     removed: watch::Sender<Arc<BTreeSet<u64>>>,
     counting_replay: AtomicBool,
     replayed: AtomicU64,
@@ -81,6 +83,7 @@ impl State {
             removed: removed.clone(),
             history: Vec::new(),
             pending_bytes: 0,
+            taken_bytes: 0,
             pending: false,
             inventory,
         };
@@ -88,7 +91,7 @@ impl State {
         Ok(Arc::new(Self {
             revision: watch::Sender::new(machine.inventory.revision().0),
             applied: watch::Sender::new(index),
-            persister: Persister::new(index),
+            persister: OnceLock::new(),
             removed: watch::Sender::new(Arc::new(removed)),
             machine: RwLock::new(machine),
             store,
@@ -96,6 +99,20 @@ impl State {
             replayed: AtomicU64::new(0),
             on_fatal,
         }))
+    }
+
+    /// Starts the thread that brings the store after this state.
+    pub(super) fn start_persister(self: &Arc<Self>) -> io::Result<()> {
+        let state = Arc::downgrade(self);
+        let collect = Box::new(move || state.upgrade().and_then(|state| state.collect()));
+        let persister = Persister::spawn(self.store.clone(), PersisterOptions::default(), collect)?;
+        let _ = self.persister.set(persister);
+        Ok(())
+    }
+
+    /// `None`: not started yet.
+    pub(super) fn persister(&self) -> Option<&Persister> {
+        self.persister.get()
     }
 
     pub(super) fn inspect<R>(&self, look: impl FnOnce(u64, &Inventory) -> R) -> R {
@@ -125,17 +142,18 @@ impl State {
     }
 
     pub(super) fn pending_bytes(&self) -> u64 {
-        self.machine.read().pending_bytes
+        let machine = self.machine.read();
+        machine.pending_bytes + machine.taken_bytes
     }
 
-    /// All that changed since the last call, and the point it leads to. `None`: nothing did.
-    pub(super) fn collect(&self) -> Option<PersistBatch> {
+    /// All that changed since the last call, and the point it leads to. `None`: nothing did. Called by the persister,
+    /// which has written the batch before when it asks for the next.
+    fn collect(&self) -> Option<PersistBatch> {
         let mut machine = self.machine.write();
-        if !machine.pending {
+        machine.taken_bytes = std::mem::take(&mut machine.pending_bytes);
+        if !std::mem::replace(&mut machine.pending, false) {
             return None;
         }
-        machine.pending = false;
-        machine.pending_bytes = 0;
         let history = std::mem::take(&mut machine.history);
         Some(PersistBatch { applied: machine.point(), records: machine.inventory.take_dirty(), history })
     }
@@ -146,7 +164,7 @@ impl State {
         (machine.inventory.freeze(), machine.point())
     }
 
-    /// Puts another state in place of everything. The caller holds the persister still.
+    /// Puts another state in place of everything. A batch of the old one that is under way is void to the store.
     pub(super) fn replace(&self, inventory: Inventory, point: &AppliedPoint) -> io::Result<()> {
         let (membership, removed) = decode_membership(&point.membership)?;
         let mut machine = self.machine.write();
@@ -157,6 +175,7 @@ impl State {
         machine.history.clear();
         machine.pending = false;
         machine.pending_bytes = 0;
+        machine.taken_bytes = 0;
         drop(machine);
         self.publish();
         Ok(())
@@ -176,7 +195,9 @@ impl State {
         }
         self.revision.send_if_modified(|old| std::mem::replace(old, revision) != revision);
         self.applied.send_if_modified(|old| std::mem::replace(old, applied) != applied);
-        self.persister.wake();
+        if let Some(persister) = self.persister.get() {
+            persister.notify();
+        }
     }
 
     /// Applies one entry; gives the answers when somebody waits for them.
@@ -223,13 +244,11 @@ impl Drop for Alarm<'_> {
 /// The adapter openraft drives.
 pub(super) struct StateMachine {
     state: Arc<State>,
-    /// One snapshot is written or installed at a time.
-    snapshots: Arc<Mutex<()>>,
 }
 
 impl StateMachine {
     pub(super) fn new(state: Arc<State>) -> Self {
-        Self { state, snapshots: Arc::default() }
+        Self { state }
     }
 
     fn flush(&self, answers: &mut Vec<(ApplyResponder<Types>, Answers)>) {
@@ -276,18 +295,16 @@ impl RaftStateMachine<Types> for StateMachine {
     }
 
     async fn get_snapshot_builder(&mut self) -> SnapshotBuilder {
-        SnapshotBuilder::new(Arc::clone(&self.state), Arc::clone(&self.snapshots))
+        SnapshotBuilder::new(Arc::clone(&self.state))
     }
 
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: SnapshotHandle) -> Result<(), io::Error> {
-        super::snapshot::install(Arc::clone(&self.state), Arc::clone(&self.snapshots), meta.clone(), snapshot).await
+        super::snapshot::install(Arc::clone(&self.state), meta.clone(), snapshot).await
     }
 
     async fn get_current_snapshot(
         &mut self,
-    ) -> Result<Option<openraft::Snapshot<super::types::CommittedLeader, u64, Member, SnapshotHandle>>, io::Error> {
+    ) -> Result<Option<openraft::Snapshot<CommittedLeader, u64, Member, SnapshotHandle>>, io::Error> {
         self.state.store.latest_snapshot().map(super::snapshot::of_file).transpose()
     }
 }
-
-use super::Member;

@@ -11,7 +11,7 @@
 //! |---|---|
 //! | `core` | the parts put together: start, the tasks that watch, stop |
 //! | `types`, `entry` | what openraft is told; how entries are written |
-//! | `log_store`, `machine`, `persist`, `snapshot` | openraft's storage on ours |
+//! | `log_store`, `machine`, `snapshot` | openraft's storage on ours |
 //! | `wire`, `link`, `client`, `server`, `transfer` | what nodes say to each other |
 //! | `peers`, `barrier`, `members` | clocks and freshness; linearizable reads; who is in the cluster |
 //!
@@ -35,7 +35,6 @@ mod log_store;
 mod machine;
 mod members;
 mod peers;
-mod persist;
 mod server;
 mod snapshot;
 #[cfg(test)]

@@ -5,12 +5,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use openraft::storage::RaftSnapshotBuilder;
-use parking_lot::Mutex;
 
 use super::Member;
 use super::entry::decode_membership;
 use super::machine::State;
-use super::types::{CommittedLeader, SnapshotMeta, to_ours, to_raft};
+use super::types::{CommittedLeader, SnapshotMeta, Types, to_ours, to_raft};
 use crate::domain::inventory::Frozen;
 use crate::storage::state::{AppliedPoint, SnapshotFile};
 
@@ -32,14 +31,13 @@ pub(super) fn of_file(file: SnapshotFile) -> io::Result<Snapshot> {
 /// Holds a frozen view of the state; apply goes on meanwhile.
 pub(crate) struct SnapshotBuilder {
     state: Arc<State>,
-    one_at_a_time: Arc<Mutex<()>>,
     view: (Frozen, AppliedPoint),
 }
 
 impl SnapshotBuilder {
-    pub(super) fn new(state: Arc<State>, one_at_a_time: Arc<Mutex<()>>) -> Self {
+    pub(super) fn new(state: Arc<State>) -> Self {
         let view = state.freeze();
-        Self { state, one_at_a_time, view }
+        Self { state, view }
     }
 }
 
@@ -49,13 +47,9 @@ impl RaftSnapshotBuilder<Types> for SnapshotBuilder {
     /// Returns when the file is durable: openraft drops log entries on the strength of it.
     async fn build_snapshot(&mut self) -> Result<Snapshot, io::Error> {
         let (frozen, point) = self.view.clone();
-        // The file takes the history from the store, which runs behind: let it come up to the frozen view first.
-        self.state.persister.wait_for(point.last_applied.map_or(0, |id| id.index)).await?;
-        let (state, guard) = (Arc::clone(&self.state), Arc::clone(&self.one_at_a_time));
-        let write = move || {
-            let _one = guard.lock();
-            state.store.write_snapshot(&frozen, &point).map_err(io::Error::other)
-        };
+        // The store first waits for the persister to come up to this point: the history comes from there.
+        let state = Arc::clone(&self.state);
+        let write = move || state.store.write_snapshot(&frozen, &point).map_err(io::Error::other);
         of_file(blocking(write).await?)
     }
 }
@@ -63,14 +57,10 @@ impl RaftSnapshotBuilder<Types> for SnapshotBuilder {
 /// Checks the file to its last byte, makes it this node's state on disk, then in memory.
 pub(super) async fn install(
     state: Arc<State>,
-    one_at_a_time: Arc<Mutex<()>>,
     meta: SnapshotMeta,
     received: SnapshotHandle,
 ) -> io::Result<()> {
     blocking(move || {
-        let _one = one_at_a_time.lock();
-        // Held to the end: a batch of the old state must not land in the new one.
-        let still = state.persister.hold();
         let (inventory, point) = state.store.install_snapshot(&received.path).map_err(io::Error::other)?;
         if point.last_applied != meta.last_log_id.as_ref().map(to_ours) {
             return Err(io::Error::new(
@@ -78,9 +68,7 @@ pub(super) async fn install(
                 format!("the snapshot ends at {:?}, and the leader said {:?}", point.last_applied, meta.last_log_id),
             ));
         }
-        state.replace(inventory, &point)?;
-        still.moved_to(point.last_applied.map_or(0, |id| id.index));
-        Ok(())
+        state.replace(inventory, &point)
     })
     .await
 }
@@ -91,5 +79,3 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send
         Err(e) => Err(io::Error::other(format!("work on a snapshot ended early: {e}"))),
     }
 }
-
-use super::types::Types;
