@@ -1,16 +1,69 @@
 //! Consensus: the only room that knows openraft.
+//!
+//! ```text
+//!  propose ─▶ openraft core ─▶ log store ─▶ WAL (fsync)        state machine ◀─ committed entries, in order
+//!                 │  ▲                                            │      │
+//!     client.rs   ▼  │   server.rs                      answers ◀─┘      └─▶ persister ─▶ sled
+//!  appends, heartbeats, votes, snapshots, forwarded requests: one connection each, to and from every peer
+//! ```
+//!
+//! | file | holds |
+//! |---|---|
+//! | `core` | the parts put together: start, the tasks that watch, stop |
+//! | `types`, `entry` | what openraft is told; how entries are written |
+//! | `log_store`, `machine`, `snapshot` | openraft's storage on ours |
+//! | `wire`, `link`, `client`, `server`, `transfer` | what nodes say to each other |
+//! | `peers`, `barrier`, `members` | clocks and freshness; linearizable reads; who is in the cluster |
+//!
+//! Invariants
+//! - An entry is encoded once; the same bytes go to the log and to every peer.
+//! - `NotLeader` is said only of what certainly never was appended. Everything else that gave no result is `Lost`.
+//! - A read is served after recovery, and after a quorum confirmed the leader *since the read came*. No leases.
+//! - The log is dropped only up to a snapshot that is durable.
+//! - A node talks only to nodes of its own cluster, each known by id *and* incarnation; an id is never used again.
+//! - Any error of storage, a panic in apply and the death of any task end the process.
+//!
+//! Not here on purpose: retries of proposals (the service knows what may be repeated), several groups (each frame and
+//! record names its group, and there is one), encryption (run peers in a private network).
+
+mod barrier;
+mod client;
+mod core;
+mod entry;
+mod link;
+mod log_store;
+mod machine;
+mod members;
+mod peers;
+mod server;
+mod snapshot;
+#[cfg(test)]
+mod tests;
+mod transfer;
+mod types;
+mod wire;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use openraft::async_runtime::watch::WatchReceiver;
+use openraft::errors::ClientWriteError;
 use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
 use uuid::Uuid;
 
+use self::barrier::Barrier;
+use self::client::target_of;
+use self::core::Core;
+use self::types::{Payload, Reply};
+use self::wire::{Answer, Lane, Request};
 use crate::domain::command::Proposal;
 use crate::domain::inventory::Inventory;
 use crate::domain::outcome::Decision;
+use crate::storage::identity::Identity;
 use crate::storage::state::{Opened, StateStore};
 use crate::storage::wal::Wal;
 
@@ -51,8 +104,13 @@ pub trait ForwardHandler: Send + Sync + 'static {
     ) -> std::pin::Pin<Box<dyn Future<Output = Bytes> + Send>>;
 }
 
+/// A snapshot is taken when the log since the last one exceeds this and the size of that snapshot.
+pub const SNAPSHOT_WAL_BYTES: u64 = 256 << 20;
+
 pub struct StartOptions {
     pub node_id: u64,
+    /// Of the folder `data`; whoever opened it holds its lock as long as the node runs.
+    pub identity: Identity,
     pub data: std::path::PathBuf,
     pub timing: Timing,
     pub peer_listener: std::net::TcpListener,
@@ -62,6 +120,10 @@ pub struct StartOptions {
     pub wal: Wal,
     pub opened: Opened,
     pub version: String,
+    /// Makes the random id of a new cluster.
+    pub new_cluster_id: Arc<dyn Fn() -> Uuid + Send + Sync>,
+    /// See [`SNAPSHOT_WAL_BYTES`].
+    pub snapshot_wal_bytes: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,7 +134,7 @@ pub enum Role {
 }
 
 /// The cluster as this node sees it. Cheap to read at any moment.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ClusterView {
     pub cluster_id: Option<Uuid>,
     pub node_id: u64,
@@ -174,27 +236,28 @@ pub struct RaftGauges {
 
 /// A running Raft node. A handle: clone it freely.
 #[derive(Clone)]
-pub struct RaftNode {}
+pub struct RaftNode {
+    core: Arc<Core>,
+}
 
-#[allow(unused_variables)]
 impl RaftNode {
     /// Recovers, listens for peers, and takes part once the node belongs to a cluster.
     pub async fn start(options: StartOptions) -> Result<Self, String> {
-        todo!()
+        Core::start(options).await.map(|core| Self { core })
     }
 
     /// Sets who takes forwarded requests. Until then they are refused unread.
     pub fn set_forward_handler(&self, handler: Arc<dyn ForwardHandler>) {
-        todo!()
+        *self.core.forward_handler.write() = Some(handler);
     }
 
     pub fn view(&self) -> Arc<ClusterView> {
-        todo!()
+        Arc::clone(&self.core.view.borrow())
     }
 
     /// Wakes at each change of the view.
     pub fn view_changes(&self) -> tokio::sync::watch::Receiver<Arc<ClusterView>> {
-        todo!()
+        self.core.view.subscribe()
     }
 
     /// Queues one entry. `Err`: certainly not appended. The future's `Lost`: unknown. It may stay pending for ever when
@@ -204,85 +267,164 @@ impl RaftNode {
         proposal: Arc<Proposal>,
         encoded: Bytes,
     ) -> Result<impl Future<Output = Result<AppliedEntry, ProposeOutcome>> + Send + 'static, ProposeError> {
-        todo!() as Result<std::future::Ready<Result<AppliedEntry, ProposeOutcome>>, ProposeError>
+        if self.core.stopping.is_cancelled() {
+            return Err(ProposeError::Stopping);
+        }
+        if !self.core.view.borrow().is_leader {
+            return Err(ProposeError::NotLeader);
+        }
+        let (tx, rx) = oneshot::channel();
+        let payload = Payload::new(&encoded, proposal);
+        // An error: openraft's queue is closed, and the entry did not get into it.
+        self.core.raft.client_write_ff(payload, Some(Reply(tx))).await.map_err(|_| ProposeError::Stopping)?;
+        Ok(async move {
+            match rx.await {
+                Ok(Ok(written)) => Ok(AppliedEntry { log_index: written.log_id.index, decisions: written.data.0 }),
+                // Refused before it was appended; openraft says `LogEntryDiscarded` of what was.
+                Ok(Err(ClientWriteError::ForwardToLeader(_))) => Err(ProposeOutcome::NotLeader),
+                Ok(Err(_)) | Err(_) => Err(ProposeOutcome::Lost(Lost)),
+            }
+        })
     }
 
     /// Returns when this node has applied everything that was committed when the call was made, confirmed by a quorum
     /// (ReadIndex; on a follower through the leader). Concurrent calls share a round.
     pub async fn read_barrier(&self, deadline: Instant) -> Result<(), BarrierError> {
-        todo!()
+        Barrier::pass(&self.core, deadline).await
     }
 
     /// Milliseconds since this node's state was certainly current; `None` when it cannot tell.
     pub fn staleness_ms(&self) -> Option<u64> {
-        todo!()
+        let view = self.core.view.borrow();
+        if !view.recovered {
+            return None;
+        }
+        match view.is_leader {
+            true => self.core.quorum_age_ms(),
+            false => self.core.freshness.staleness_ms(self.core.applied_index()),
+        }
     }
 
     /// Looks at the state. Keep it short: apply waits.
     pub fn inspect<R>(&self, look: impl FnOnce(&Inventory) -> R) -> R {
-        todo!()
+        self.core.state.inspect(|_, inventory| look(inventory))
     }
 
     /// Index of the last applied entry, together with what `look` sees at exactly that index.
     pub fn inspect_at<R>(&self, look: impl FnOnce(u64, &Inventory) -> R) -> R {
-        todo!()
+        self.core.state.inspect(look)
     }
 
     /// Follows the applied revision.
     pub fn revisions(&self) -> tokio::sync::watch::Receiver<u64> {
-        todo!()
+        self.core.state.revisions()
     }
 
     /// Sends a request to the leader's `ForwardHandler` and waits for the answer.
     pub async fn call_leader(&self, request: Bytes, deadline: Instant) -> Result<Bytes, CallError> {
-        todo!()
+        let view = self.view();
+        let Some((id, member)) = view.leader.as_ref().filter(|_| !view.is_leader) else {
+            return Err(CallError::NotSent("no other node is known to lead".into()));
+        };
+        let left = deadline.saturating_duration_since(Instant::now());
+        let within_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
+        let request = Request::Forward { within_ms, body: request };
+        match self.core.net.call(Lane::Forward, &target_of(*id, member), &request, deadline).await? {
+            Answer::Forwarded(answer) => Ok(answer),
+            other => Err(CallError::NoAnswer(format!("an answer of another kind: {other:?}"))),
+        }
     }
 
     /// Wall-clock offsets (peer minus this node, milliseconds) that are fresh, by node id.
     pub fn clock_offsets(&self) -> Vec<(u64, i64)> {
-        todo!()
+        self.core.peers.offsets()
     }
 
     pub fn gauges(&self) -> RaftGauges {
-        todo!()
+        self.core.gauges()
     }
 
     pub async fn nodes(&self) -> Vec<NodeStatus> {
-        todo!()
+        let core = &self.core;
+        let membership = core.membership();
+        let view = self.view();
+        let offsets = core.peers.offsets();
+        let median = median(offsets.iter().map(|(_, offset)| *offset));
+        let metrics = core.raft.data_metrics();
+        let metrics = metrics.borrow_watched();
+        let last = metrics.last_log.map_or(0, |id| id.index);
+        let status = |(id, member): (&u64, &Member)| {
+            let me = *id == core.me.node_id;
+            let (reachable, version) = match me {
+                true => (true, Some(core.me.version.clone())),
+                false => core.peers.status(*id),
+            };
+            let offset = match me {
+                true => Some(0),
+                false => offsets.iter().find(|(peer, _)| peer == id).map(|(_, offset)| *offset),
+            };
+            let matched = metrics.replication.as_ref().and_then(|r| r.get(id).copied().flatten()).map(|m| m.index);
+            NodeStatus {
+                id: *id,
+                member: member.clone(),
+                role: match () {
+                    () if view.leader.as_ref().is_some_and(|(leader, _)| leader == id) => Role::Leader,
+                    () if membership.voter_ids().any(|voter| voter == *id) => Role::Follower,
+                    () => Role::Learner,
+                },
+                reachable,
+                log_lag: if me && view.is_leader { Some(0) } else { matched.map(|at| last.saturating_sub(at)) },
+                clock_skew_ms: offset.map(|offset| offset - median),
+                version,
+            }
+        };
+        membership.nodes().map(status).collect()
     }
 
     /// Makes a new cluster of uninitialised nodes, this one among them.
     pub async fn init_cluster(&self, members: Vec<NewMember>) -> Result<Uuid, MembershipError> {
-        todo!()
+        members::init_cluster(&self.core, members).await
     }
 
     /// On the leader: adds an uninitialised node as a learner, waits until it caught up, makes it a voter.
     pub async fn add_member(&self, member: NewMember) -> Result<(), MembershipError> {
-        todo!()
+        members::add_member(&self.core, member).await
     }
 
     /// On the leader: removes a member for ever.
     pub async fn remove_member(&self, id: u64) -> Result<(), MembershipError> {
-        todo!()
+        members::remove_member(&self.core, id).await
     }
 
     /// On the leader: hands leadership to `to`, or to the most up-to-date other voter.
     pub async fn transfer_leader(&self, to: Option<u64>) -> Result<(), MembershipError> {
-        todo!()
+        members::transfer_leader(&self.core, to).await
     }
 
     pub fn store(&self) -> &StateStore {
-        todo!()
+        &self.core.state.store
+    }
+
+    /// Changes when snapshots are taken, see [`SNAPSHOT_WAL_BYTES`].
+    pub fn set_snapshot_wal_bytes(&self, bytes: u64) {
+        self.core.snapshot_wal_bytes.store(bytes, Ordering::Relaxed);
     }
 
     /// Stops taking part, persists what is applied, closes log and store.
     pub async fn shutdown(&self, within: Duration) {
-        todo!()
+        self.core.shutdown(within).await;
     }
 
     pub fn peer_addr(&self) -> SocketAddr {
-        todo!()
+        self.core.peer_addr
     }
+}
+
+/// The middle of all offsets and this node's own, which is 0.
+fn median(offsets: impl Iterator<Item = i64>) -> i64 {
+    let mut all: Vec<i64> = offsets.chain([0]).collect();
+    all.sort_unstable();
+    all[(all.len() - 1) / 2]
 }
 
 /// Why a queued entry gave no result.

@@ -1,0 +1,327 @@
+//! The peer port: what other nodes ask of this one.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use openraft::raft::{AppendEntriesRequest, TransferLeaderRequest};
+use parking_lot::Mutex;
+use tokio::io::{BufReader, BufWriter};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinSet;
+
+use super::client::APPENDS_IN_FLIGHT_MAX;
+use super::core::Core;
+use super::entry::decode_vote;
+use super::link::{PING_ID, write_queue};
+use super::types::{Types, to_raft};
+use super::wire::{self, Answer, Append, Appended, HELLO_BYTES_MAX, Hello, HelloReply, Lane, Request, Voted};
+use crate::storage::GROUP;
+
+/// Connections from peers at a time.
+const CONNECTIONS_MAX: usize = 512;
+/// Requests of one connection being worked on at a time.
+const REQUESTS_MAX: usize = 1024;
+/// Bytes of forwarded requests held at a time, over all connections.
+pub(super) const FORWARD_BYTES_MAX: usize = 256 << 20;
+/// Longest wait for the handshake of a new connection.
+const HELLO_WITHIN: Duration = Duration::from_secs(2);
+/// Pause after the system refused a connection (no file descriptors left, say).
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+const ANSWERS_QUEUED_MAX: usize = 64;
+const SOCKET_BUFFER: usize = 64 << 10;
+
+/// Accepts until the node stops.
+pub(super) async fn listen(core: Arc<Core>, listener: TcpListener) {
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let mut connections = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            Some(_) = connections.join_next() => continue,
+            () = core.stopping.cancelled() => break,
+        };
+        match accepted {
+            Ok((socket, from)) => {
+                let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+                    tracing::warn!(%from, "refused a connection: {CONNECTIONS_MAX} are open");
+                    continue;
+                };
+                let core = Arc::clone(&core);
+                connections.spawn(async move {
+                    if let Err(e) = serve(core, socket).await
+                        && e.kind() != io::ErrorKind::UnexpectedEof
+                    {
+                        tracing::debug!(%from, error = %e, "a peer's connection ended");
+                    }
+                    drop(place);
+                });
+            }
+            Err(e) => {
+                tracing::warn!(error = %e, "cannot accept a connection from a peer");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+    connections.shutdown().await;
+}
+
+async fn serve(core: Arc<Core>, mut socket: TcpStream) -> io::Result<()> {
+    socket.set_nodelay(true)?;
+    let shake = async {
+        let frame = wire::read_frame(&mut socket, HELLO_BYTES_MAX).await?;
+        let hello: Hello = wire::decode(&frame.body)?;
+        let checked = check(&core, &hello);
+        let reply = match &checked {
+            Ok(()) => HelloReply::Welcome(core.me.card()),
+            Err(why) => HelloReply::Refused(why.clone()),
+        };
+        wire::write_frame(&mut socket, GROUP, 0, &reply, HELLO_BYTES_MAX).await?;
+        Ok::<_, io::Error>(checked.map(|()| hello))
+    };
+    let hello = match tokio::time::timeout(HELLO_WITHIN, shake).await {
+        Ok(Ok(Ok(hello))) => hello,
+        Ok(Ok(Err(why))) => {
+            let from = socket.peer_addr().ok();
+            tracing::warn!(?from, %why, "refused a peer");
+            return Ok(());
+        }
+        Ok(Err(e)) => return Err(e),
+        Err(_) => return Err(io::ErrorKind::TimedOut.into()),
+    };
+    match hello.lane {
+        Lane::Append => serve_appends(core, socket).await,
+        Lane::Snapshot => super::transfer::receive(&core, &mut socket).await,
+        Lane::Heartbeat | Lane::Control | Lane::Forward | Lane::Join => serve_requests(core, socket, hello).await,
+    }
+}
+
+/// Whether this node deals with who says hello.
+///
+/// An id that this node does not know is let in when it belongs to the cluster: this node may lag behind the change that
+/// made it a member, and could never catch up, or elect it, otherwise. An id that was removed is refused for ever.
+fn check(core: &Core, hello: &Hello) -> Result<(), String> {
+    hello.check_protocol()?;
+    if hello.lane == Lane::Join {
+        return Ok(());
+    }
+    let me = core.me.node_id;
+    if hello.to != Some(me) {
+        return Err(format!("this is node {me}, not {:?}: check the peer addresses", hello.to));
+    }
+    let Some(cluster) = *core.me.cluster.read() else {
+        return Err(format!("node {me} belongs to no cluster yet: init a cluster with it, or add it to one"));
+    };
+    if hello.cluster != Some(cluster) {
+        return Err(format!("node {me} belongs to cluster {cluster}, and node {} to {:?}", hello.from, hello.cluster));
+    }
+    if core.state.removed().contains(&hello.from) {
+        return Err(format!("node {} was removed from this cluster; give the machine a new id", hello.from));
+    }
+    match core.membership().get_node(&hello.from) {
+        Some(member) if member.incarnation != hello.incarnation => Err(format!(
+            "node {} is known with incarnation {}, and this one is {}: a node that lost its disk must not come back \
+             under its id; add it under a new one and remove {}",
+            hello.from, member.incarnation, hello.incarnation, hello.from
+        )),
+        _ => Ok(()),
+    }
+}
+
+// ---- appends: in order, answered in order, many under way
+
+type Append1 = (u64, AppendEntriesRequest<Types>);
+
+async fn serve_appends(core: Arc<Core>, socket: TcpStream) -> io::Result<()> {
+    let (read, write) = socket.into_split();
+    let (answers, queue) = mpsc::channel(ANSWERS_QUEUED_MAX);
+    tokio::select! {
+        ended = read_appends(core, BufReader::with_capacity(SOCKET_BUFFER, read), answers) => ended,
+        ended = write_queue(BufWriter::new(write), queue) => ended,
+    }
+}
+
+async fn read_appends(
+    core: Arc<Core>,
+    mut from: BufReader<tokio::net::tcp::OwnedReadHalf>,
+    answers: mpsc::Sender<Bytes>,
+) -> io::Result<()> {
+    let mut runs = JoinSet::new();
+    let mut current: Option<(u64, mpsc::Sender<Append1>)> = None;
+    loop {
+        let frame = wire::read_frame(&mut from, Lane::Append.frame_bytes_max()).await?;
+        let Request::Append { stream, append } = wire::decode(&frame.body)? else {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "not an append on the append lane"));
+        };
+        check_group(frame.group)?;
+        let request = append.into_request()?;
+        let run = match &current {
+            Some((open, run)) if *open == stream => run.clone(),
+            _ => {
+                while runs.try_join_next().is_some() {}
+                let (run, requests) = mpsc::channel(APPENDS_IN_FLIGHT_MAX);
+                runs.spawn(run_appends(Arc::clone(&core), requests, answers.clone()));
+                current = Some((stream, run.clone()));
+                run
+            }
+        };
+        // A run that is over refused something: what else the sender had under way on it is void.
+        let _ = run.send((frame.id, request)).await;
+    }
+}
+
+/// Feeds one stream of appends to openraft.
+async fn run_appends(core: Arc<Core>, requests: mpsc::Receiver<Append1>, answers: mpsc::Sender<Bytes>) {
+    let ids = Arc::new(Mutex::new(VecDeque::new()));
+    let taken = Arc::clone(&ids);
+    let input = futures_util::stream::unfold(requests, move |mut requests| {
+        let taken = Arc::clone(&taken);
+        async move {
+            let (id, request) = requests.recv().await?;
+            taken.lock().push_back(id);
+            Some((request, requests))
+        }
+    });
+    let mut results = std::pin::pin!(core.raft.stream_append(input));
+    while let Some(Ok(result)) = results.next().await {
+        let Some(id) = ids.lock().pop_front() else { return };
+        let answer = Answer::Appended(Appended::of(result));
+        let Ok(frame) = wire::encode_frame(GROUP, id, &answer, Lane::Append.frame_bytes_max()) else { return };
+        if answers.send(frame).await.is_err() {
+            return;
+        }
+    }
+}
+
+fn check_group(group: crate::storage::GroupId) -> io::Result<()> {
+    if group == GROUP {
+        return Ok(());
+    }
+    Err(io::Error::new(io::ErrorKind::InvalidData, format!("there is no group {} here", group.0)))
+}
+
+// ---- everything else: each request by itself
+
+async fn serve_requests(core: Arc<Core>, socket: TcpStream, hello: Hello) -> io::Result<()> {
+    let (read, write) = socket.into_split();
+    let (answers, queue) = mpsc::channel(ANSWERS_QUEUED_MAX);
+    tokio::select! {
+        ended = read_requests(core, BufReader::with_capacity(SOCKET_BUFFER, read), answers, hello) => ended,
+        ended = write_queue(BufWriter::with_capacity(SOCKET_BUFFER, write), queue) => ended,
+    }
+}
+
+async fn read_requests(
+    core: Arc<Core>,
+    mut from: BufReader<tokio::net::tcp::OwnedReadHalf>,
+    answers: mpsc::Sender<Bytes>,
+    hello: Hello,
+) -> io::Result<()> {
+    let body_max = hello.lane.frame_bytes_max();
+    let mut working = JoinSet::new();
+    loop {
+        let (length, group, id) = wire::read_head(&mut from, body_max).await?;
+        check_group(group)?;
+        // Waiting here is the backpressure: the sender's requests stay in its own queue.
+        let room = match hello.lane {
+            Lane::Forward => Some(Arc::clone(&core.forward_room).acquire_many_owned(length as u32).await),
+            _ => None,
+        };
+        let body = wire::read_body(&mut from, length).await?;
+        while working.len() >= REQUESTS_MAX {
+            working.join_next().await;
+        }
+        while working.try_join_next().is_some() {}
+        let request: Request = wire::decode(&body)?;
+        let (core, answers, lane) = (Arc::clone(&core), answers.clone(), hello.lane);
+        let from_id = hello.from;
+        working.spawn(async move {
+            let answer = handle(&core, lane, from_id, request).await;
+            drop(room);
+            let frame = wire::encode_frame(GROUP, id, &answer, body_max).or_else(|e| {
+                wire::encode_frame(GROUP, id, &Answer::Refused(e.to_string()), body_max)
+            });
+            if let Ok(frame) = frame {
+                // The connection may have ended meanwhile.
+                let _ = answers.send(frame).await;
+            }
+        });
+        debug_assert!(id != PING_ID || lane == Lane::Forward);
+    }
+}
+
+/// Does what is asked. Each lane takes its own requests only.
+async fn handle(core: &Arc<Core>, lane: Lane, from: u64, request: Request) -> Answer {
+    let arrived = Instant::now();
+    let done = match (lane, request) {
+        (Lane::Heartbeat, Request::Heartbeat { append, wall_ms, quorum_age_ms }) => {
+            core.peers.note_clock(from, wall_ms, arrived, core.me.wall_ms());
+            heartbeat(core, append, quorum_age_ms).await
+        }
+        (Lane::Control, Request::Vote { ballot, wall_ms }) => {
+            core.peers.note_clock(from, wall_ms, arrived, core.me.wall_ms());
+            vote(core, ballot, false).await
+        }
+        (Lane::Control, Request::PreVote { ballot, wall_ms }) => {
+            core.peers.note_clock(from, wall_ms, arrived, core.me.wall_ms());
+            vote(core, ballot, true).await
+        }
+        (Lane::Control, Request::Transfer { vote, to, last }) => take_over(core, &vote, to, last).await,
+        (Lane::Control, Request::ReadIndex { within_ms }) => {
+            let deadline = arrived + Duration::from_millis(within_ms);
+            Ok(Answer::ReadIndex(core.barrier.index_as_leader(core, deadline).await.map_err(|e| e.to_string())))
+        }
+        (Lane::Control | Lane::Forward, Request::Ping { .. }) => {
+            Ok(Answer::Pong { wall_ms: core.me.wall_ms(), version: core.me.version.clone() })
+        }
+        (Lane::Forward, Request::Forward { within_ms, body }) => {
+            let handler = core.forward_handler.read().clone();
+            match handler {
+                Some(handler) => {
+                    let deadline = arrived + Duration::from_millis(within_ms);
+                    Ok(Answer::Forwarded(handler.handle(body, deadline).await))
+                }
+                None => Ok(Answer::Refused("this node is still starting".into())),
+            }
+        }
+        (Lane::Join, Request::WhoAreYou) => Ok(Answer::Card(core.me.card())),
+        (Lane::Join, Request::Adopt { cluster, node_id }) => Ok(match core.adopt(cluster, node_id).await {
+            Ok(()) => Answer::Adopted,
+            Err(why) => Answer::Refused(why),
+        }),
+        _ => Ok(Answer::Refused("not a request for this lane".into())),
+    };
+    done.unwrap_or_else(|e: io::Error| Answer::Refused(e.to_string()))
+}
+
+async fn heartbeat(core: &Core, append: Append, quorum_age_ms: Option<u64>) -> io::Result<Answer> {
+    let commit = append.commit_index();
+    let request = append.into_request()?;
+    let (prev, last) = (request.prev_log_id, request.entries.last().map(|e| e.log_id).or(request.prev_log_id));
+    let response = core.raft.append_entries(request).await.map_err(io::Error::other)?;
+    let result = response.into_stream_result(prev, last);
+    if result.is_ok() {
+        core.freshness.heartbeat(commit, quorum_age_ms, core.applied_index());
+    }
+    Ok(Answer::Beat { appended: Appended::of(result), wall_ms: core.me.wall_ms() })
+}
+
+async fn vote(core: &Core, ballot: wire::Ballot, pre: bool) -> io::Result<Answer> {
+    let request = ballot.into_request()?;
+    let response = match pre {
+        true => core.raft.pre_vote(request).await,
+        false => core.raft.vote(request).await,
+    };
+    let response = response.map_err(io::Error::other)?;
+    Ok(Answer::Voted { voted: Voted::of(&response), wall_ms: core.me.wall_ms() })
+}
+
+async fn take_over(core: &Core, vote: &[u8], to: u64, last: Option<crate::storage::LogId>) -> io::Result<Answer> {
+    let request = TransferLeaderRequest::new(decode_vote(vote)?, to, last.as_ref().map(to_raft));
+    let done = core.raft.handle_transfer_leader(request).await.map_err(io::Error::other)?;
+    Ok(Answer::Transferred(done.map_err(|e| e.to_string())))
+}

@@ -1,0 +1,81 @@
+//! Snapshots as openraft sees them: a durable file, with what it covers.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use openraft::storage::RaftSnapshotBuilder;
+
+use super::Member;
+use super::entry::decode_membership;
+use super::machine::State;
+use super::types::{CommittedLeader, SnapshotMeta, Types, to_ours, to_raft};
+use crate::domain::inventory::Frozen;
+use crate::storage::state::{AppliedPoint, SnapshotFile};
+
+/// A file that holds a snapshot: one of ours, or one received and not yet checked.
+#[derive(Debug, Clone)]
+pub(crate) struct SnapshotHandle {
+    pub(crate) path: PathBuf,
+    pub(crate) bytes: u64,
+}
+
+pub(crate) type Snapshot = openraft::Snapshot<CommittedLeader, u64, Member, SnapshotHandle>;
+
+pub(super) fn of_file(file: SnapshotFile) -> io::Result<Snapshot> {
+    let (last_membership, _) = decode_membership(&file.applied.membership)?;
+    let meta = SnapshotMeta { last_log_id: file.applied.last_applied.as_ref().map(to_raft), last_membership };
+    Ok(Snapshot { meta, snapshot: SnapshotHandle { path: file.path, bytes: file.bytes } })
+}
+
+/// Holds a frozen view of the state; apply goes on meanwhile.
+pub(crate) struct SnapshotBuilder {
+    state: Arc<State>,
+    view: (Frozen, AppliedPoint),
+}
+
+impl SnapshotBuilder {
+    pub(super) fn new(state: Arc<State>) -> Self {
+        let view = state.freeze();
+        Self { state, view }
+    }
+}
+
+impl RaftSnapshotBuilder<Types> for SnapshotBuilder {
+    type SnapshotData = SnapshotHandle;
+
+    /// Returns when the file is durable: openraft drops log entries on the strength of it.
+    async fn build_snapshot(&mut self) -> Result<Snapshot, io::Error> {
+        let (frozen, point) = self.view.clone();
+        // The store first waits for the persister to come up to this point: the history comes from there.
+        let state = Arc::clone(&self.state);
+        let write = move || state.store.write_snapshot(&frozen, &point).map_err(io::Error::other);
+        of_file(blocking(write).await?)
+    }
+}
+
+/// Checks the file to its last byte, makes it this node's state on disk, then in memory.
+pub(super) async fn install(
+    state: Arc<State>,
+    meta: SnapshotMeta,
+    received: SnapshotHandle,
+) -> io::Result<()> {
+    blocking(move || {
+        let (inventory, point) = state.store.install_snapshot(&received.path).map_err(io::Error::other)?;
+        if point.last_applied != meta.last_log_id.as_ref().map(to_ours) {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!("the snapshot ends at {:?}, and the leader said {:?}", point.last_applied, meta.last_log_id),
+            ));
+        }
+        state.replace(inventory, &point)
+    })
+    .await
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(e) => Err(io::Error::other(format!("work on a snapshot ended early: {e}"))),
+    }
+}
