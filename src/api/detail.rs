@@ -1,0 +1,111 @@
+//! The sentence of a problem: what stands in the way, and what to do about it.
+
+use std::fmt::Write;
+
+use crate::domain::outcome::{Code, Conflict, Rejection};
+use crate::domain::value::SeatStatus;
+
+/// Conflicts named in the sentence; all of them are in `conflicts`.
+const NAMED_MAX: usize = 3;
+
+/// A pure function of the rejection, so that a replay says the same.
+pub(super) fn of_rejection(rejection: &Rejection) -> String {
+    if let Some(reason) = &rejection.facts.reason {
+        return reason.clone();
+    }
+    let what = names(&rejection.conflicts);
+    match rejection.code {
+        Code::Invalid => "A value of the request is not allowed; correct it and send it with a new key.".into(),
+        Code::DuplicateItem => format!("The same seat is named more than once{what}; name each seat once."),
+        Code::DeadlinePassed => {
+            "The cluster's clock was past the request's Not-After; send it again with a later one and a new key.".into()
+        }
+        Code::Voided => match &rejection.facts.key {
+            Some(key) => format!("The key {key} was voided, so it will never be applied; use a new key."),
+            None => "This key was voided, so it will never be applied; use a new key.".into(),
+        },
+        Code::EventNotFound => "There is no such event; check its id, or define it with PUT.".into(),
+        Code::HoldNotFound => {
+            "There is no such hold: the token is wrong, or the hold ended by a book or a release. Reserve again.".into()
+        }
+        Code::OrderNotFound => "The event has no such order; check the order id.".into(),
+        Code::SeatNotFound => format!("The event has no such seat{what}; check the ids against its list of seats."),
+        Code::PoolNotFound => format!("The event has no such pool{what}; check the ids against the event's pools."),
+        Code::DefinitionMoved => match rejection.facts.definition_version {
+            Some(now) => format!(
+                "The definition version is {now}, not the one in If-Match; read the event, and decide again on what it is now."
+            ),
+            None => "The event is not at the definition version in If-Match; read it, and decide again.".into(),
+        },
+        Code::NotOnSale => "The event is not on sale; live holds can still be booked. Try when it is on sale.".into(),
+        Code::HoldExpired => {
+            "The hold has expired and its items are free again; reserve again, or book with on_expired: \"rebook\"."
+                .into()
+        }
+        Code::TokenMismatch => {
+            format!("The hold does not own all that is named, or is another customer's{what}; name only what it owns.")
+        }
+        Code::OrderMismatch => format!("The order does not own all that is named{what}; name only what it owns."),
+        Code::OrderExists => "The order id is used in this event already; take another order id.".into(),
+        Code::SeatBooked => format!("Not every seat can be had{what}; choose other seats."),
+        Code::SeatHeld => {
+            format!("Not every seat can be had{what}; choose other seats, or try again when the hold ends.")
+        }
+        Code::SeatBlocked => format!("Not every seat can be had{what}; choose other seats, or unblock them first."),
+        Code::Insufficient => format!("There are not enough units left{what}; ask for fewer."),
+        Code::NotContiguous => {
+            "Enough seats are free, but no block of neighbours that large; ask for fewer, or with contiguous: false."
+                .into()
+        }
+        Code::LimitExceeded => match rejection.facts.limit {
+            Some((limit, current)) => format!(
+                "A customer may have {limit} units of this event, held and booked together, and this one has {current}; ask for \
+                 fewer."
+            ),
+            None => "The customer's limit for this event would be exceeded; ask for fewer.".into(),
+        },
+        Code::CapacityBelowCommitted => {
+            format!(
+                "More units are held, booked or blocked than the capacity would allow{what}; give a larger capacity."
+            )
+        }
+        Code::NotBlocked => format!("Only what is blocked can be unblocked{what}; name only blocked seats and units."),
+    }
+}
+
+/// `: A-1 is held, A-2 is booked and 4 more`; nothing without conflicts.
+fn names(conflicts: &[Conflict]) -> String {
+    let mut text = String::new();
+    for (at, conflict) in conflicts.iter().take(NAMED_MAX).enumerate() {
+        text.push_str(if at == 0 { ": " } else { ", " });
+        name(conflict, &mut text);
+    }
+    if conflicts.len() > NAMED_MAX {
+        let _ = write!(text, " and {} more", conflicts.len() - NAMED_MAX);
+    }
+    text
+}
+
+fn name(conflict: &Conflict, text: &mut String) {
+    // Writing to a String cannot fail.
+    let _ = match conflict {
+        Conflict::Seat { seat, status } => write!(text, "seat {seat} is {}", status_name(*status)),
+        Conflict::NoSeat { seat } => write!(text, "seat {seat}"),
+        Conflict::NoPool { pool } => write!(text, "pool {pool}"),
+        Conflict::Pool { pool, available, requested } => {
+            write!(text, "pool {pool}: {requested} requested, {available} available")
+        }
+        Conflict::Best { available, requested } => write!(text, "{requested} requested, {available} available"),
+    };
+}
+
+/// A status as the API writes it.
+pub(super) fn status_name(status: SeatStatus) -> &'static str {
+    match status {
+        SeatStatus::Free => "free",
+        SeatStatus::Held => "held",
+        SeatStatus::Booked => "booked",
+        SeatStatus::Blocked => "blocked",
+        SeatStatus::Removed => "removed",
+    }
+}

@@ -1,0 +1,105 @@
+//! Metrics in Prometheus' text format.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::{HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use metrics::{Counter, Histogram, SharedString};
+use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
+use tokio_util::sync::CancellationToken;
+
+use super::Api;
+
+/// Upper bounds of the buckets of every duration, in seconds: from a cached read to the longest request.
+pub const DURATION_BUCKETS_S: &[f64] =
+    &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+/// Samples wait at most this long before they are added to their buckets when nobody scrapes.
+pub const UPKEEP_EVERY: Duration = Duration::from_secs(5);
+
+const REQUESTS: &str = "lastseat_http_requests_total";
+const DURATION: &str = "lastseat_http_request_duration_seconds";
+
+/// Reads what this process has measured.
+#[derive(Clone)]
+pub struct Handle(PrometheusHandle);
+
+impl std::fmt::Debug for Handle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("metrics::Handle")
+    }
+}
+
+/// Why there are no metrics.
+#[derive(Debug, thiserror::Error)]
+pub enum InstallError {
+    #[error("the metrics recorder cannot be made: {0}")]
+    Build(#[from] BuildError),
+    #[error("this process has a metrics recorder already; install it once, before the router is made")]
+    Installed,
+}
+
+/// Makes this process measure. Once per process, before the router is made.
+pub fn install() -> Result<Handle, InstallError> {
+    // Without buckets the exporter would make summaries, which cannot be added up over nodes.
+    let recorder = PrometheusBuilder::new().set_buckets(DURATION_BUCKETS_S)?.build_recorder();
+    let handle = Handle(recorder.handle());
+    metrics::set_global_recorder(recorder).map_err(|_| InstallError::Installed)?;
+    metrics::describe_counter!(REQUESTS, "Requests answered, by route, method, status and problem code.");
+    metrics::describe_histogram!(DURATION, metrics::Unit::Seconds, "Time from a request's headers to its answer.");
+    Ok(handle)
+}
+
+impl Handle {
+    /// Everything measured, as text.
+    pub fn render(&self) -> String {
+        self.0.render()
+    }
+
+    /// Keeps the memory of unscraped samples bounded until `shutdown`. Its owner is who spawns it.
+    pub async fn upkeep(self, shutdown: CancellationToken) {
+        let mut ticks = tokio::time::interval(UPKEEP_EVERY);
+        while shutdown.run_until_cancelled(ticks.tick()).await.is_some() {
+            self.0.run_upkeep();
+        }
+    }
+}
+
+/// The two metrics of one kind of answer.
+pub(super) struct Meter {
+    requests: Counter,
+    duration: Histogram,
+}
+
+impl Meter {
+    pub(super) fn new(route: &Arc<str>, method: &'static str, status: u16, code: &'static str) -> Self {
+        let route = SharedString::from_shared(Arc::clone(route));
+        let status = status.to_string();
+        Self {
+            requests: metrics::counter!(
+                REQUESTS, "route" => route.clone(), "method" => method, "status" => status.clone(), "code" => code
+            ),
+            duration: metrics::histogram!(
+                DURATION, "route" => route, "method" => method, "status" => status, "code" => code
+            ),
+        }
+    }
+
+    pub(super) fn count(&self, took: Duration) {
+        self.requests.increment(1);
+        self.duration.record(took);
+    }
+}
+
+/// Metrics of this node.
+#[utoipa::path(
+    get, path = "/metrics", tag = "node",
+    responses((status = 200, description = "Prometheus text format", body = String, content_type = "text/plain"))
+)]
+pub(super) async fn scrape(State(api): State<Api>) -> Response {
+    api.service().refresh_metrics();
+    let text = api.options().metrics.as_ref().map(Handle::render).unwrap_or_default();
+    let content_type = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+    ([(header::CONTENT_TYPE, content_type)], text).into_response()
+}

@@ -1,0 +1,102 @@
+//! The HTTP API: routes, wire types, the table of problems.
+//!
+//! ```text
+//!  serve ─▶ edge (per route) ─▶ handler ─▶ Call: headers, path, query, body
+//!             │ request id                 wire: JSON ─▶ domain value, statically checked
+//!             │ Lastseat-* headers         Service: submit · read · inspect
+//!             │ problem bodies             render: Answer ─▶ status, bytes
+//!             ▼ metrics, access log
+//!  every route stands once, in `routes.rs`: router and OpenAPI document are both made from that list
+//! ```
+//!
+//! Invariants
+//! - Every answer that is not 2xx or 3xx is a problem (`readyz` excepted: it is text), panics and wrong routes included.
+//! - A body is a pure function of the recorded answer, so a replay is the same to the byte but for `request_id`.
+//! - Nothing here decides: what needs the state is decided by `apply`, through `service`.
+//! - Tokens, credentials and bodies never reach a log; the log names the route, not the path.
+//! - Everything has a named limit: bodies, connections, time to send, lists that are rendered at once.
+//!
+//! On purpose not here: TLS, CORS, compression, retries. No clock that a decision depends on: the deadline of a request is
+//! only how long this node waits.
+
+mod backend;
+mod batch;
+mod cluster;
+mod commands;
+mod detail;
+mod docs;
+mod edge;
+mod events;
+mod health;
+pub mod metrics;
+mod orders;
+mod outcomes;
+pub mod problem;
+mod reading;
+pub mod render;
+mod reply;
+pub mod request;
+mod routes;
+mod seats;
+mod serve;
+#[cfg(test)]
+mod tests;
+pub mod wire;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Bytes;
+use tokio::sync::Semaphore;
+
+use crate::service::Service;
+use backend::Backend;
+
+pub use routes::openapi;
+pub use serve::{CONNECTIONS_MAX, serve};
+
+/// Whole lists (seats, audits, hashes) that are rendered at the same time: each may need the memory of a big event.
+pub const RENDERS_MAX: usize = 4;
+
+/// What the API needs to know besides the service.
+#[derive(Debug, Clone, Default)]
+pub struct ApiOptions {
+    /// This node's own API address, as the others know it: `?redirect` sends nobody here from here.
+    pub own_api: Option<String>,
+    /// Where `/metrics` reads; without it the page is empty.
+    pub metrics: Option<metrics::Handle>,
+}
+
+/// What every handler works with. A handle: clone it freely.
+#[derive(Clone)]
+pub(crate) struct Api(Arc<Shared>);
+
+struct Shared {
+    backend: Backend,
+    options: ApiOptions,
+    renders: Arc<Semaphore>,
+    document: Bytes,
+}
+
+impl Api {
+    fn new(backend: Backend, options: ApiOptions, document: Bytes) -> Self {
+        Self(Arc::new(Shared { backend, options, renders: Arc::new(Semaphore::new(RENDERS_MAX)), document }))
+    }
+
+    pub(crate) fn service(&self) -> &Backend {
+        &self.0.backend
+    }
+
+    fn options(&self) -> &ApiOptions {
+        &self.0.options
+    }
+
+    fn document(&self) -> Bytes {
+        self.0.document.clone()
+    }
+}
+
+/// The whole API on top of `service`.
+pub fn router(service: Service, options: ApiOptions) -> Router {
+    routes::build(Backend::Live(service), options)
+}

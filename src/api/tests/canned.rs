@@ -1,0 +1,1 @@
+//! One inventory in memory where the service would be.

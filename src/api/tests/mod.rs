@@ -1,0 +1,2 @@
+//! The API without a cluster.
+pub(super) mod canned;

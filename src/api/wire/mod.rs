@@ -1,0 +1,171 @@
+//! The JSON twins of the domain's values.
+//!
+//! ```text
+//!   bytes ──json::parse──▶ wire struct ──explicit function──▶ domain value (valid by construction)
+//!           malformed, 400               invalid, 422
+//! ```
+//!
+//! Invariants: a body is read as a whole before any value in it is judged, so `malformed` always comes before
+//! `invalid`; unknown fields are refused everywhere; every struct here is also its own OpenAPI schema.
+//!
+//! On purpose not here: what needs the state, and the checks the domain makes itself (`check_sale`,
+//! `check_definition`, `check_patch`).
+
+pub mod batch;
+pub mod capped;
+pub mod definition;
+pub mod item;
+pub mod json;
+pub mod sale;
+pub mod views;
+
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
+
+use serde::de::{Deserialize, Deserializer, Visitor};
+use utoipa::ToSchema;
+
+use super::problem::Problem;
+use crate::domain::id::{CustomerId, EventId, IdError, Key, OrderId, PoolId, SeatId, Token};
+use crate::domain::outcome::Rejection;
+use crate::domain::value::Text;
+
+/// Largest number that every JSON reader keeps exactly: 2^53 − 1.
+pub const NUMBER_MAX: u64 = 9_007_199_254_740_991;
+/// Longest free text (a name, a section, a label, a reason), in bytes.
+pub const TEXT_BYTES_MAX: usize = 1_024;
+
+/// Why a body is not a command.
+#[derive(Debug, Clone)]
+pub enum WireError {
+    /// Its shape is wrong: 400.
+    Malformed(String),
+    /// Its shape is right and a value is not allowed: 422.
+    Refused(Rejection),
+}
+
+impl WireError {
+    pub fn malformed(detail: impl Into<String>) -> Self {
+        Self::Malformed(detail.into())
+    }
+
+    pub fn invalid(detail: impl Into<String>) -> Self {
+        Self::Refused(Rejection::invalid(detail))
+    }
+}
+
+impl From<Rejection> for WireError {
+    fn from(rejection: Rejection) -> Self {
+        Self::Refused(rejection)
+    }
+}
+
+impl From<WireError> for Problem {
+    fn from(error: WireError) -> Self {
+        match error {
+            WireError::Malformed(detail) => Problem::malformed(detail),
+            WireError::Refused(rejection) => Problem::refused(&rejection),
+        }
+    }
+}
+
+/// A name as it came: not yet checked, borrowed from the body where it has no escapes.
+#[derive(Debug, Clone, PartialEq, Eq, ToSchema)]
+#[schema(
+    as = Id, value_type = String, min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9._:~ -]+$", example = "A-1"
+)]
+pub struct Name<'a>(pub Cow<'a, str>);
+
+/// A free text as it came.
+#[derive(Debug, Clone, PartialEq, Eq, ToSchema)]
+#[schema(as = Text, value_type = String, max_length = 1024)]
+pub struct Str<'a>(pub Cow<'a, str>);
+
+struct CowVisitor;
+
+impl<'de> Visitor<'de> for CowVisitor {
+    type Value = Cow<'de, str>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string")
+    }
+
+    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+        Ok(Cow::Borrowed(text))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+        Ok(Cow::Owned(text.to_owned()))
+    }
+
+    fn visit_string<E>(self, text: String) -> Result<Self::Value, E> {
+        Ok(Cow::Owned(text))
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Name<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_str(CowVisitor).map(Self)
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Str<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_str(CowVisitor).map(Self)
+    }
+}
+
+/// The kinds of names, so that one function reads them all.
+pub trait ParseName: Sized {
+    fn parse_name(text: &str) -> Result<Self, IdError>;
+}
+
+macro_rules! parse_name {
+    ($($name:ident)*) => {$(
+        impl ParseName for $name {
+            fn parse_name(text: &str) -> Result<Self, IdError> {
+                Self::parse(text)
+            }
+        }
+    )*};
+}
+
+parse_name!(EventId SeatId PoolId OrderId CustomerId Token Key);
+
+/// A checked name; `field` says where it stood.
+pub fn name<T: ParseName>(text: &str, field: impl fmt::Display) -> Result<T, WireError> {
+    T::parse_name(text).map_err(|error| WireError::invalid(format!("{field} is not a valid id: {error}.")))
+}
+
+/// The same for a name that may be left out.
+pub fn name_opt<T: ParseName>(text: Option<&Name<'_>>, field: &str) -> Result<Option<T>, WireError> {
+    text.map(|text| name(&text.0, field)).transpose()
+}
+
+/// A checked text.
+pub fn text(text: &str, field: impl fmt::Display) -> Result<Text, WireError> {
+    if text.len() > TEXT_BYTES_MAX {
+        return Err(WireError::invalid(format!(
+            "{field} has {} bytes; at most {TEXT_BYTES_MAX} are allowed: shorten it.",
+            text.len()
+        )));
+    }
+    Ok(Arc::from(text))
+}
+
+/// A count of at least 1.
+pub fn positive(number: u64, field: impl fmt::Display) -> Result<u64, WireError> {
+    if number == 0 {
+        return Err(WireError::invalid(format!("{field} is 0; give at least 1.")));
+    }
+    exact(number, field)
+}
+
+/// A number that every JSON reader keeps exactly.
+pub fn exact(number: u64, field: impl fmt::Display) -> Result<u64, WireError> {
+    if number > NUMBER_MAX {
+        return Err(WireError::invalid(format!("{field} is {number}; at most {NUMBER_MAX} is allowed.")));
+    }
+    Ok(number)
+}
