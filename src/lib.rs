@@ -3,6 +3,7 @@
 pub mod api;
 pub mod cli;
 pub mod domain;
+pub mod node;
 pub mod raft;
 pub mod service;
 pub mod storage;

@@ -1,0 +1,170 @@
+//! `dev`: a real cluster on loopback, one `serve` process per node.
+//!
+//! ```text
+//! dev ─┬─ node task 1 ─ serve --node-id 1   dies → dev.json, pause, start again
+//!      ├─ node task 2 ─ serve --node-id 2
+//!      ├─ node task 3 ─ serve --node-id 3
+//!      └─ setup: wait for health → form the cluster → demo events → `ready`
+//! ```
+//!
+//! Invariants: `dev.json` is rewritten, atomically, before anything is waited for at each start and exit of a node; no
+//! child outlives this process, however it ends (it holds the other end of each child's stdin); nothing is removed but
+//! the temporary folder it made itself.
+//!
+//! Lacks on purpose: more than one machine, and any protection: it never listens beyond loopback.
+
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::Path;
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::args::DevArgs;
+use super::exit::Failure;
+use super::output;
+
+pub(super) mod file;
+mod folder;
+mod node;
+mod setup;
+
+use file::DevFile;
+use folder::Folder;
+
+/// Peer ports are this far above the API ports.
+const PEER_OFFSET: u16 = 100;
+
+/// Where one node is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) id: u64,
+    pub(super) api_port: u16,
+    pub(super) peer_port: u16,
+}
+
+impl Place {
+    pub(super) fn api(&self) -> String {
+        format!("http://127.0.0.1:{}", self.api_port)
+    }
+
+    pub(super) fn peer(&self) -> String {
+        format!("127.0.0.1:{}", self.peer_port)
+    }
+}
+
+fn places(args: &DevArgs) -> Vec<Place> {
+    let place =
+        |i: u16| Place { id: u64::from(i), api_port: args.port_base + i, peer_port: args.port_base + PEER_OFFSET + i };
+    (1..=args.nodes).map(place).collect()
+}
+
+pub(super) async fn run(args: DevArgs) -> Result<(), Failure> {
+    let mut stop = StopSignals::new()?;
+    let places = places(&args);
+    let folder = Folder::open(args.data.as_deref(), &places)?;
+    for place in &places {
+        check_port(place.api_port)?;
+        check_port(place.peer_port)?;
+    }
+    let file = DevFile::new(folder.path(), &places)?;
+    let locator = file::Locator::publish(args.port_base, folder.path());
+
+    let (stopping, stopped) = watch::channel(false);
+    let mut nodes = JoinSet::new();
+    for place in places.clone() {
+        let keeper = node::Keeper::new(place, folder.path(), file.clone(), args.restart_after, stopped.clone())?;
+        nodes.spawn(keeper.run());
+    }
+    let result = tokio::select! {
+        result = serve_until_told(&args, &places, folder.path(), &mut nodes) => result,
+        () = stop.wait() => Ok(()),
+    };
+    // Every keeper stops its child and waits for its end.
+    let _ = stopping.send(true);
+    while nodes.join_next().await.is_some() {}
+    drop(locator);
+    folder.close();
+    result
+}
+
+/// Sets the cluster up, says `ready`, and then only returns if a keeper of a node fails.
+async fn serve_until_told(
+    args: &DevArgs,
+    places: &[Place],
+    folder: &Path,
+    nodes: &mut JoinSet<Result<(), Failure>>,
+) -> Result<(), Failure> {
+    let setup = async {
+        setup::healthy(places, folder).await?;
+        setup::form(places, folder).await?;
+        if !args.no_demo {
+            setup::demo(places).await?;
+        }
+        announce(places, folder)
+    };
+    tokio::select! {
+        result = setup => result?,
+        failure = keeper_failed(nodes) => return Err(failure),
+    }
+    Err(keeper_failed(nodes).await)
+}
+
+/// A keeper only ends before it is told to when it cannot do its work.
+async fn keeper_failed(nodes: &mut JoinSet<Result<(), Failure>>) -> Failure {
+    match nodes.join_next().await {
+        Some(Ok(Err(failure))) => failure,
+        Some(Ok(Ok(()))) | None => Failure::failed("the keeper of a node ended by itself; this is a bug"),
+        Some(Err(error)) => Failure::failed(format!("the keeper of a node broke: {error}; this is a bug")),
+    }
+}
+
+fn announce(places: &[Place], folder: &Path) -> Result<(), Failure> {
+    let columns = ["node", "api", "peer", "data"].map(str::to_owned);
+    let row = |place: &Place| {
+        let data = file::node_data(folder, place.id).display().to_string();
+        vec![place.id.to_string(), place.api(), place.peer(), data]
+    };
+    let rows: Vec<_> = places.iter().map(row).collect();
+    let table = output::columns_text(&columns, &rows);
+    let console = places.first().map_or_else(String::new, |place| format!("{}/docs", place.api()));
+    output::raw(&format!("{table}console  {console}\nready\n"))
+}
+
+/// Refuses a port that something else listens on, before anything is started.
+fn check_port(port: u16) -> Result<(), Failure> {
+    match TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(Failure::failed(format!(
+            "port {port} on 127.0.0.1 cannot be used: {error}; stop what listens there (another `lastseat dev`?), or \
+             choose other ports by --port-base"
+        ))),
+    }
+}
+
+/// Ctrl-C, SIGTERM and the end of the terminal.
+struct StopSignals {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+    hangup: tokio::signal::unix::Signal,
+}
+
+impl StopSignals {
+    fn new() -> Result<Self, Failure> {
+        use tokio::signal::unix::{SignalKind, signal};
+        let listen =
+            |kind| signal(kind).map_err(|error| Failure::failed(format!("cannot listen for signals: {error}")));
+        Ok(Self {
+            interrupt: listen(SignalKind::interrupt())?,
+            terminate: listen(SignalKind::terminate())?,
+            hangup: listen(SignalKind::hangup())?,
+        })
+    }
+
+    async fn wait(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+            _ = self.hangup.recv() => {}
+        }
+    }
+}

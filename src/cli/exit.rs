@@ -1,0 +1,103 @@
+//! Exit codes: what a script may conclude.
+//!
+//! | code | |
+//! |---|---|
+//! | 0 | applied; a read was answered |
+//! | 1 | failed on this side, or an audit that does not hold |
+//! | 2 | usage |
+//! | 3 | rejected: a decided no |
+//! | 4 | not applied: no effect, may be tried again |
+//! | 5 | unknown: ask again with the same `--key` |
+
+use lastseat_client::{Outcome, Problem, ReadError};
+
+pub(crate) const FAILED: u8 = 1;
+pub(crate) const USAGE: u8 = 2;
+pub(crate) const REJECTED: u8 = 3;
+pub(crate) const NOT_APPLIED: u8 = 4;
+pub(crate) const UNKNOWN: u8 = 5;
+
+/// Why a command ends without success.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Failure {
+    pub(crate) code: u8,
+    /// For stderr; says what to do.
+    pub(crate) text: String,
+}
+
+impl Failure {
+    pub(crate) fn new(code: u8, text: impl Into<String>) -> Self {
+        Self { code, text: text.into() }
+    }
+
+    pub(crate) fn failed(text: impl Into<String>) -> Self {
+        Self::new(FAILED, text)
+    }
+
+    pub(crate) fn usage(text: impl Into<String>) -> Self {
+        Self::new(USAGE, text)
+    }
+}
+
+/// What was applied, or the failure that says what was promised.
+pub(crate) fn applied<T>(outcome: Outcome<T>) -> Result<T, Failure> {
+    match outcome {
+        Outcome::Applied(value) => Ok(value),
+        Outcome::Rejected(problem) => Err(Failure::new(REJECTED, refusal("rejected", &problem))),
+        Outcome::NotApplied(problem) => Err(Failure::new(NOT_APPLIED, refusal("not applied", &problem))),
+        Outcome::Unknown { key, detail } => Err(Failure::new(
+            UNKNOWN,
+            format!(
+                "unknown: it may take effect once, or never ({detail})\n  do: run the same command again with --key {key}"
+            ),
+        )),
+    }
+}
+
+/// The answer of a read.
+pub(crate) fn answered<T>(answer: Result<T, ReadError>) -> Result<T, Failure> {
+    answer.map_err(|error| match &error {
+        ReadError::Refused(problem) if matches!(problem.status, 429 | 500..=599) => {
+            Failure::new(NOT_APPLIED, refusal("no answer", problem))
+        }
+        ReadError::Refused(problem) => Failure::new(REJECTED, refusal("refused", problem)),
+        ReadError::Unreachable(_) => Failure::new(NOT_APPLIED, format!("{error}\n  do: {}", advice("not_sent"))),
+    })
+}
+
+fn refusal(word: &str, problem: &Problem) -> String {
+    let mut text = format!("{word}: {problem}");
+    for name in ["limit", "current", "index", "definition_version"] {
+        if let Some(value) = problem.more.get(name) {
+            text.push_str(&format!("\n  {name}: {value}"));
+        }
+    }
+    text.push_str(&format!("\n  do: {}", advice(&problem.code)));
+    text
+}
+
+/// What to do about a refusal.
+fn advice(code: &str) -> &'static str {
+    match code {
+        "not_sent" => "check --server (or LASTSEAT_SERVER) and that the nodes run",
+        "no_leader" => "wait for the cluster to elect a leader, or check `lastseat cluster status`",
+        "overloaded" | "deadline_too_short" => "try again later, or with a longer --timeout",
+        "event_not_found" => "see `lastseat event list`",
+        "hold_not_found" | "hold_expired" => "the hold has ended: reserve again",
+        "order_exists" => "take another --order",
+        "order_not_found" | "order_mismatch" => "check the order and what it owns",
+        "token_mismatch" => "check the token, the customer, and which items the hold owns",
+        "seat_booked" | "seat_held" | "seat_blocked" | "insufficient" | "not_contiguous" => {
+            "choose other items, or fewer"
+        }
+        "seat_not_found" | "pool_not_found" => "see `lastseat event show` for what the event has",
+        "limit_exceeded" => "this customer may not have more in this event",
+        "not_on_sale" => "wait until the event is on sale",
+        "key_reused" => "this --key was used for another request; leave --key out",
+        "voided" | "deadline_passed" => "it never takes effect; start anew, without --key",
+        "definition_moved" => "someone changed the event meanwhile: look at it again",
+        "capacity_below_committed" => "cancel or release first, or keep more capacity",
+        "unauthorized" | "forbidden" => "check your credentials",
+        _ => "correct what it says, then try again",
+    }
+}
