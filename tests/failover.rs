@@ -1,5 +1,7 @@
 //! Nodes die and stall under load: nothing acknowledged is lost, nothing is sold twice, sales go on.
 
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
+
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};

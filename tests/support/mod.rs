@@ -9,7 +9,7 @@
 //! It knows nothing of the inside: no type of the server is used here. Stories of one test binary run one after the other
 //! (each takes a [`turn`]), because they measure time.
 
-#![allow(dead_code, unreachable_pub, clippy::print_stderr, clippy::unwrap_used)]
+#![allow(dead_code, unused_imports, unreachable_pub, clippy::print_stderr, clippy::unwrap_used)]
 
 pub mod cluster;
 pub mod http;
