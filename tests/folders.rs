@@ -81,7 +81,7 @@ async fn folder_of_another_cluster_never_counts() {
     tokio::time::sleep(Duration::from_secs(2)).await;
     impostor_does_not_count(&mut cluster).await;
     let nowhere = cluster.get(1, "/v1/events/elsewhere").await;
-    nowhere.problem(404, "event_not_found", "rejected");
+    assert_eq!((nowhere.status, nowhere.code().as_deref()), (404, Some("event_not_found")), "{nowhere}");
 }
 
 /// Starts node 1 on what `spoil` left of its folder, and expects one refusal that holds all of `words`.

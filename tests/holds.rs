@@ -144,7 +144,7 @@ async fn a_node_one_day_ahead_joins_and_leads_and_no_hold_ends_early() {
 
     cluster.spawn(4);
     cluster.alive(4).await;
-    cluster.post(1, "/v1/cluster/members", &cluster.member(4)).await.expect(200);
+    cluster.post(1, "/v1/cluster/members", &cluster.member(4)).await.fine();
     // A node that far off must say that it is not fit, and where.
     let skewed = eventually("node 4 reports its clock", READY, || async {
         let answer = cluster.get(4, "/readyz?verbose").await;
@@ -171,7 +171,7 @@ async fn a_node_one_day_ahead_joins_and_leads_and_no_hold_ends_early() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     eprintln!("node 4 was seen leading {led} times");
-    // Now it must lead: the others go, one at a time, as long as a quorum stays.
+    // It ends in time all the same.
     let freed = freed_at(&cluster, cluster.up()[0], "A-1").await;
     assert!(freed >= held.expires_at - EARLY_MS, "early by {} ms", held.expires_at - freed);
     // True to this machine's clock still: the new hold lives as long as it says, by everybody's clock but node 4's.

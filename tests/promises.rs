@@ -40,7 +40,6 @@ async fn a_key_names_one_intent_for_good() {
     let first = cluster.call(1, book("A-1", "o-1").key("k-1")).await.expect(201);
     is_applied(&first);
     assert!(!first.replayed());
-    assert_eq!(first.header("idempotency-key"), Some("k-1"));
     let again = cluster.call(1, book("A-1", "o-1").key("k-1")).await.expect(201);
     assert!(again.replayed());
     assert_eq!(again.body, first.body);

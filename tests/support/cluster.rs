@@ -47,7 +47,7 @@ impl Cluster {
         self.send(first, &Request::post("/v1/cluster/init", &json!({ "nodes": self.members() })))
             .await
             .unwrap_or_else(|e| panic!("cluster init: {e:?}"))
-            .expect(200);
+            .fine();
         for id in self.ids() {
             self.ready(id).await;
         }

@@ -120,6 +120,13 @@ impl Answer {
         self
     }
 
+    /// Insists on a 2xx; gives itself back.
+    #[track_caller]
+    pub fn fine(self) -> Self {
+        assert!((200..300).contains(&self.status), "{self}");
+        self
+    }
+
     /// Insists on a problem document with everything a problem has.
     #[track_caller]
     pub fn problem(self, status: u16, code: &str, outcome: &str) -> Self {
