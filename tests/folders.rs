@@ -135,21 +135,23 @@ async fn folder_in_use_is_refused() {
     cluster.define_pool("show", 1).await;
 }
 
-/// The log's files, biggest first.
-fn log_files(data: &Path) -> Vec<PathBuf> {
-    let mut files: Vec<PathBuf> = fs::read_dir(data.join("wal")).unwrap().map(|entry| entry.unwrap().path()).collect();
-    files.retain(|path| path.is_file());
-    files.sort_by_key(|path| std::cmp::Reverse(fs::metadata(path).unwrap().len()));
-    files
+/// The file of the log with the most written in it, and where its last written byte is.
+fn fullest_log_file(data: &Path) -> (PathBuf, usize) {
+    let files =
+        fs::read_dir(data.join("wal")).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_file());
+    let used = |path: PathBuf| {
+        let last = fs::read(&path).unwrap().iter().rposition(|byte| *byte != 0).unwrap_or(0);
+        (path, last)
+    };
+    files.map(used).max_by_key(|(_, last)| *last).expect("there is a log")
 }
 
 /// Flips every bit of 64 bytes in the middle of what was written.
-fn corrupt(file: &Path) {
-    let bytes = fs::read(file).unwrap();
-    let used = bytes.iter().rposition(|byte| *byte != 0).expect("the log is not empty") as u64;
-    let at = used / 2;
-    let flipped: Vec<u8> = bytes[at as usize..].iter().take(64).map(|byte| !byte).collect();
-    fs::OpenOptions::new().write(true).open(file).unwrap().write_all_at(&flipped, at).unwrap();
+fn corrupt(data: &Path) {
+    let (file, last) = fullest_log_file(data);
+    let at = last / 2;
+    let flipped: Vec<u8> = fs::read(&file).unwrap()[at..].iter().take(64).map(|byte| !byte).collect();
+    fs::OpenOptions::new().write(true).open(file).unwrap().write_all_at(&flipped, at as u64).unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -161,7 +163,7 @@ async fn corrupted_log_is_refused_or_repaired_and_never_served() {
         cluster.settle(&book(&format!("o-{n}")), &format!("o-{n}")).await.expect(201);
     }
     cluster.kill(2);
-    corrupt(&log_files(&cluster.plans[&2].data)[0]);
+    corrupt(&cluster.plans[&2].data);
     cluster.spawn(2);
     let ended = eventually("node 2 refuses or is repaired", READY, || {
         let ended = cluster.running.get_mut(&2).unwrap().ended();
