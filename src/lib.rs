@@ -2,6 +2,8 @@
 
 pub mod api;
 pub mod cli;
+#[cfg(doc)]
+pub mod docs;
 pub mod domain;
 pub mod node;
 pub mod raft;
