@@ -100,3 +100,8 @@ impl Api {
 pub fn router(service: Service, options: ApiOptions) -> Router {
     routes::build(Backend::Live(service), options)
 }
+
+/// The OpenAPI 3.1 document of the API as a file: JSON, a line at the end.
+pub fn openapi_text() -> String {
+    openapi().to_pretty_json().expect("the document is made of types that JSON can describe") + "\n"
+}

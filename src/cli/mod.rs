@@ -55,7 +55,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
             output::raw(&String::from_utf8_lossy(&script))
         }
         Command::Man { dir } => man(dir.as_deref()),
-        Command::Openapi => output::raw(&format!("{}\n", crate::api::openapi_json().trim_end())),
+        Command::Openapi => output::raw(&crate::api::openapi_text()),
         other => block_on(client_command(global, other)),
     }
 }

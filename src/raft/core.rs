@@ -371,7 +371,8 @@ impl Core {
     pub(super) fn gauges(&self) -> RaftGauges {
         let metrics = self.raft.data_metrics();
         let last_log_index = metrics.borrow_watched().last_log.map_or(0, |id| id.index);
-        let (applied_index, persisted_index) = (self.applied_index(), self.state.persister().map_or(0, |p| p.persisted_index()));
+        let (applied_index, persisted_index) =
+            (self.applied_index(), self.state.persister().map_or(0, |p| p.persisted_index()));
         let snapshot = self.state.store.latest_snapshot().and_then(|s| s.applied.last_applied);
         RaftGauges {
             last_log_index,

@@ -169,10 +169,7 @@ impl RaftLogReader<Types> for LogStore {
         self.read(start, end, APPEND_BYTES_MAX)
     }
 
-    async fn entries_stream<RB>(
-        &mut self,
-        range: RB,
-    ) -> impl Stream<Item = Result<RaftEntry, io::Error>> + OptionalSend
+    async fn entries_stream<RB>(&mut self, range: RB) -> impl Stream<Item = Result<RaftEntry, io::Error>> + OptionalSend
     where
         RB: RangeBounds<u64> + Clone + Debug + OptionalSend,
     {

@@ -242,9 +242,8 @@ async fn read_requests(
         working.spawn(async move {
             let answer = handle(&core, lane, from_id, request).await;
             drop(room);
-            let frame = wire::encode_frame(GROUP, id, &answer, body_max).or_else(|e| {
-                wire::encode_frame(GROUP, id, &Answer::Refused(e.to_string()), body_max)
-            });
+            let frame = wire::encode_frame(GROUP, id, &answer, body_max)
+                .or_else(|e| wire::encode_frame(GROUP, id, &Answer::Refused(e.to_string()), body_max));
             if let Ok(frame) = frame {
                 // The connection may have ended meanwhile.
                 let _ = answers.send(frame).await;

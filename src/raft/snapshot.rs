@@ -55,11 +55,7 @@ impl RaftSnapshotBuilder<Types> for SnapshotBuilder {
 }
 
 /// Checks the file to its last byte, makes it this node's state on disk, then in memory.
-pub(super) async fn install(
-    state: Arc<State>,
-    meta: SnapshotMeta,
-    received: SnapshotHandle,
-) -> io::Result<()> {
+pub(super) async fn install(state: Arc<State>, meta: SnapshotMeta, received: SnapshotHandle) -> io::Result<()> {
     blocking(move || {
         let (inventory, point) = state.store.install_snapshot(&received.path).map_err(io::Error::other)?;
         if point.last_applied != meta.last_log_id.as_ref().map(to_ours) {

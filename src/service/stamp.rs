@@ -29,6 +29,11 @@ pub fn wall_clock() -> WallClock {
     })
 }
 
+/// Names something for ever: a cluster, an incarnation of a data folder.
+pub fn fresh_uuid() -> Uuid {
+    Uuid::new_v4()
+}
+
 /// A secret nobody can guess.
 pub(super) fn fresh_token() -> Token {
     Token::parse(&Uuid::new_v4().to_string()).expect("a UUID is made of characters allowed in names")
