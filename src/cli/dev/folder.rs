@@ -15,6 +15,8 @@ const LOCK: &str = "dev.lock";
 pub(super) struct Folder {
     path: PathBuf,
     temporary: bool,
+    /// The `dev` before was killed itself; its nodes notice and stop, but may take a moment.
+    orphans: bool,
     /// Held as long as the folder is in use.
     _lock: fs::File,
 }
@@ -36,12 +38,20 @@ impl Folder {
                 path.display()
             ))
         })?;
-        let folder = Self { path, temporary: given.is_none(), _lock: lock };
-        if let Err(failure) = folder.check(places) {
-            folder.close();
-            return Err(failure);
+        let mut folder = Self { path, temporary: given.is_none(), orphans: false, _lock: lock };
+        match folder.check(places) {
+            Ok(orphans) => folder.orphans = orphans,
+            Err(failure) => {
+                folder.close();
+                return Err(failure);
+            }
         }
         Ok(folder)
+    }
+
+    /// Nodes of a `dev` that was killed may still be on their way out.
+    pub(super) fn may_have_orphans(&self) -> bool {
+        self.orphans
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -57,9 +67,10 @@ impl Folder {
         }
     }
 
-    fn check(&self, places: &[Place]) -> Result<(), Failure> {
+    /// Are these the nodes of this folder? Says whether any was left running by its last `dev`.
+    fn check(&self, places: &[Place]) -> Result<bool, Failure> {
         if !self.path.join(NAME).exists() {
-            return Ok(());
+            return Ok(false);
         }
         let old = DevState::read(&self.path).map_err(|error| {
             Failure::failed(format!("cannot read {}: {error}; choose another folder", self.path.join(NAME).display()))
@@ -69,7 +80,7 @@ impl Folder {
         };
         let before = addresses(&old);
         if before == addresses(&DevState::of(&self.path, places)) {
-            return Ok(());
+            return Ok(old.nodes.iter().any(|node| node.pid.is_some()));
         }
         let first = before.first().map_or("?", |(_, peer)| peer);
         Err(Failure::usage(format!(
@@ -111,7 +122,13 @@ mod tests {
         let folder = Folder::open(Some(dir.path()), &places(7400, 3)).unwrap();
         DevFile::new(folder.path(), &places(7400, 3)).unwrap();
         folder.close();
-        Folder::open(Some(dir.path()), &places(7400, 3)).unwrap().close();
+        let again = Folder::open(Some(dir.path()), &places(7400, 3)).unwrap();
+        assert!(!again.may_have_orphans());
+        DevFile::new(again.path(), &places(7400, 3)).unwrap().set_pid(2, Some(7)).unwrap();
+        again.close();
+        let after_a_kill = Folder::open(Some(dir.path()), &places(7400, 3)).unwrap();
+        assert!(after_a_kill.may_have_orphans());
+        after_a_kill.close();
         for other in [places(7400, 5), places(8400, 3)] {
             let error = Folder::open(Some(dir.path()), &other).err().unwrap();
             assert!(error.text.contains("--port-base"), "{}", error.text);

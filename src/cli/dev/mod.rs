@@ -15,6 +15,7 @@
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -33,6 +34,9 @@ use folder::Folder;
 
 /// Peer ports are this far above the API ports.
 const PEER_OFFSET: u16 = 100;
+/// The nodes of a `dev` that was killed are gone after this: they stop by themselves within 10 s.
+const ORPHANS_GONE: Duration = Duration::from_secs(12);
+const PORT_POLL: Duration = Duration::from_millis(50);
 
 /// Where one node is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,11 +66,18 @@ pub(super) async fn run(args: DevArgs) -> Result<(), Failure> {
     let mut stop = StopSignals::new()?;
     let places = places(&args);
     let folder = Folder::open(args.data.as_deref(), &places)?;
-    for place in &places {
-        check_port(place.api_port)?;
-        check_port(place.peer_port)?;
+    let patience = if folder.may_have_orphans() { ORPHANS_GONE } else { Duration::ZERO };
+    if let Err(failure) = ports_free(&places, patience).await {
+        folder.close();
+        return Err(failure);
     }
-    let file = DevFile::new(folder.path(), &places)?;
+    let file = match DevFile::new(folder.path(), &places) {
+        Ok(file) => file,
+        Err(failure) => {
+            folder.close();
+            return Err(failure);
+        }
+    };
     let locator = file::Locator::publish(args.port_base, folder.path());
 
     let (stopping, stopped) = watch::channel(false);
@@ -128,6 +139,20 @@ fn announce(places: &[Place], folder: &Path) -> Result<(), Failure> {
     let table = output::columns_text(&columns, &rows);
     let console = places.first().map_or_else(String::new, |place| format!("{}/docs", place.api()));
     output::raw(&format!("{table}console  {console}\nready\n"))
+}
+
+/// Every port can be listened on, if need be after a while.
+async fn ports_free(places: &[Place], patience: Duration) -> Result<(), Failure> {
+    let until = Instant::now() + patience;
+    for port in places.iter().flat_map(|place| [place.api_port, place.peer_port]) {
+        while let Err(failure) = check_port(port) {
+            if Instant::now() >= until {
+                return Err(failure);
+            }
+            tokio::time::sleep(PORT_POLL).await;
+        }
+    }
+    Ok(())
 }
 
 /// Refuses a port that something else listens on, before anything is started.

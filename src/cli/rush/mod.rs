@@ -92,3 +92,6 @@ fn finish(report: &Report, shop: &Shop, audit: &Audit, format: Format) -> Result
     }
     Err(Failure::failed(format!("the sale does not add up:\n  {}", complaints.join("\n  "))))
 }
+
+#[cfg(test)]
+mod tests;
