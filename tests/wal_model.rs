@@ -141,13 +141,15 @@ fn apply(log: &WalGroup, model: &mut Model, op: &Op, salt: u64) {
             let mut left = usize::from(*bytes);
             let mut expected = Vec::new();
             for entry in model.entries.range(from..to).map(|(_, e)| e) {
-                if !expected.is_empty() && entry.payload.len() > left {
+                // "About": the log counts in steps of eight.
+                let counted = entry.payload.len().next_multiple_of(8);
+                if !expected.is_empty() && counted > left {
                     break;
                 }
-                left = left.saturating_sub(entry.payload.len());
+                left = left.saturating_sub(counted);
                 expected.push(entry.clone());
             }
-            assert_eq!(log.read(from, to, usize::from(*bytes)).unwrap(), expected);
+            assert!(log.read(from, to, usize::from(*bytes)).unwrap() == expected, "read {from}..{to}, {bytes} bytes");
         }
         Op::Restart { .. } => {}
     }
@@ -169,8 +171,13 @@ fn compare(log: &WalGroup, model: &Model) {
     assert_eq!(log.log_id(model.next()), None);
 }
 
+/// In memory where there is such a place: this is not about the disk.
+fn folder() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").unwrap_or_else(|_| tempfile::tempdir().unwrap())
+}
+
 fn copy(from: &Path) -> tempfile::TempDir {
-    let to = tempfile::tempdir().unwrap();
+    let to = folder();
     for item in std::fs::read_dir(from).unwrap() {
         let path = item.unwrap().path();
         // A spare in the making changes its name at any time.
@@ -186,7 +193,7 @@ proptest! {
 
     #[test]
     fn the_log_does_what_a_naive_log_does(ops in prop::collection::vec((0..2u32, op()), 1..120)) {
-        let mut dir = tempfile::tempdir().unwrap();
+        let mut dir = folder();
         let mut wal = open(dir.path());
         let mut models = [Model { term: 1, ..Model::default() }, Model { term: 1, ..Model::default() }];
         for (group, op) in &ops {
