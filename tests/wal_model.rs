@@ -20,7 +20,7 @@ enum Op {
     Purge(u8),
     PurgeBeyond(u8),
     Read { from: u8, len: u8, bytes: u16 },
-    Restart { crash: bool },
+    Restart { crash: bool, size: u64 },
 }
 
 fn op() -> impl Strategy<Value = Op> {
@@ -33,7 +33,7 @@ fn op() -> impl Strategy<Value = Op> {
         4 => any::<u8>().prop_map(Op::Purge),
         1 => any::<u8>().prop_map(Op::PurgeBeyond),
         4 => (any::<u8>(), any::<u8>(), any::<u16>()).prop_map(|(from, len, bytes)| Op::Read { from, len, bytes }),
-        2 => any::<bool>().prop_map(|crash| Op::Restart { crash }),
+        2 => (any::<bool>(), 1..5u64).prop_map(|(crash, size)| Op::Restart { crash, size }),
     ]
 }
 
@@ -72,9 +72,10 @@ fn wait(act: impl FnOnce(Done)) -> std::io::Result<()> {
     told.recv().unwrap()
 }
 
-fn open(dir: &Path) -> Wal {
+/// Segments of `size` times 16 KiB: what was written with one size opens with another.
+fn open(dir: &Path, size: u64) -> Wal {
     let on_fatal = Arc::new(|why| panic!("{why}"));
-    Wal::open(dir, WalOptions { segment_bytes: 32 << 10, cache_bytes: 8 << 10, on_fatal }).unwrap()
+    Wal::open(dir, WalOptions { segment_bytes: size * (16 << 10), cache_bytes: 8 << 10, on_fatal }).unwrap()
 }
 
 fn apply(log: &WalGroup, model: &mut Model, op: &Op, salt: u64) {
@@ -194,12 +195,12 @@ proptest! {
     #[test]
     fn the_log_does_what_a_naive_log_does(ops in prop::collection::vec((0..2u32, op()), 1..120)) {
         let mut dir = folder();
-        let mut wal = open(dir.path());
+        let mut wal = open(dir.path(), 2);
         let mut models = [Model { term: 1, ..Model::default() }, Model { term: 1, ..Model::default() }];
         for (group, op) in &ops {
             let model = &mut models[*group as usize];
             apply(&wal.group(GroupId(*group)), model, op, u64::from(*group) + 7);
-            if let Op::Restart { crash } = op {
+            if let Op::Restart { crash, size } = op {
                 if *crash {
                     // A crash leaves what was written; one more vote takes the lazily saved ids along.
                     for (group, model) in models.iter_mut().enumerate() {
@@ -211,7 +212,7 @@ proptest! {
                 } else {
                     wal.close().unwrap();
                 }
-                wal = open(dir.path());
+                wal = open(dir.path(), *size);
             }
             for (group, model) in models.iter().enumerate() {
                 if matches!(op, Op::Restart { .. }) {
@@ -221,7 +222,7 @@ proptest! {
         }
         wal.close().unwrap();
         drop(wal);
-        let wal = open(dir.path());
+        let wal = open(dir.path(), 2);
         for (group, model) in models.iter().enumerate() {
             compare(&wal.group(GroupId(group as u32)), model);
         }

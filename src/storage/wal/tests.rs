@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::record::{BATCH_HEADER_BYTES, BatchHeader, BatchKind};
+use super::record::{BATCH_HEADER_BYTES, Bad, BatchHeader, BatchKind};
 use super::*;
 use crate::storage::GROUP;
 
@@ -210,7 +210,7 @@ fn a_full_queue_holds_appenders_until_there_is_room() {
     let log = wal.group(GROUP);
     let (hold, held) = mpsc::channel::<()>();
     // The writer is kept in this callback.
-    log.append(vec![entry(0, 1)], Box::new(move |_| drop(held.recv())));
+    log.append(vec![entry(0, 1)], Box::new(move |_| held.recv().unwrap()));
     let filler = log.clone();
     let thread = thread::spawn(move || {
         for i in 0..2 * shared::QUEUE_RECORDS_MAX as u64 {
