@@ -15,8 +15,9 @@ use super::WalError;
 use super::index::GroupLog;
 use super::record::{ALIGN_BYTES, BATCH_HEADER_BYTES, Bad, BatchHeader, BatchKind, Body, Record};
 use super::segment::{SEGMENT_HEADER_BYTES, SegmentFile, SegmentHeader, segment_path, sync_folder, zero};
-use super::writer::{BATCH_BYTES_MAX, Contents, Written, note_contents};
-use crate::storage::{GroupId, LogId};
+use super::writer::BATCH_BYTES_MAX;
+use super::written::{Contents, Written, note_contents};
+use crate::storage::GroupId;
 
 /// Where the newest segment ends, and how sure that is.
 struct Tail {
@@ -236,7 +237,7 @@ fn read_batch(segment: &SegmentFile, bytes: &[u8], start: u64) -> Result<Batch, 
     let Some(body) = rest.get(..end) else {
         return Err((start + at as u64, Bad::Invalid("the batch is longer than the file")));
     };
-    let mut records = Vec::with_capacity(header.records as usize);
+    let mut records = Vec::new();
     for _ in 0..header.records {
         let position = start + at as u64;
         let (record, taken) = Record::decode(generation, position, &body[at..]).map_err(|bad| (position, bad))?;
@@ -284,22 +285,4 @@ fn rewrite(file: &File, at: u64, length: u64) -> io::Result<()> {
     let mut bytes = vec![0; usize::try_from(length).map_err(io::Error::other)?];
     file.read_exact_at(&mut bytes, at)?;
     file.write_all_at(&bytes, at)
-}
-
-impl Written {
-    /// Follows one record.
-    pub(super) fn note(&mut self, body: &Body) {
-        match body {
-            Body::Entry(entry) => self.last = Some(entry.id),
-            Body::Vote(vote) => self.vote = Some(vote.clone()),
-            Body::Committed(committed) => self.committed = *committed,
-            Body::Truncate(last) | Body::Extent(last) => self.last = *last,
-            Body::Purge(upto) => {
-                self.purged = Some(*upto);
-                if self.last.is_none_or(|last: LogId| last.index < upto.index) {
-                    self.last = Some(*upto);
-                }
-            }
-        }
-    }
 }

@@ -11,12 +11,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-
 use super::record::{BATCH_HEADER_BYTES, BatchHeader, BatchKind, Body, Record, record_bytes};
 use super::recover::Recovered;
 use super::segment::{Pool, SEGMENT_HEADER_BYTES, SegmentFile, SegmentHeader};
 use super::shared::{Item, Shared, State};
+use super::written::{Contents, Written, note_contents};
 use crate::storage::{GroupId, LogId};
 
 /// Most bytes of one batch. Recovery wipes as much behind the end of the log.
@@ -30,38 +29,6 @@ const MARK_AFTER: Duration = Duration::from_millis(10);
 const PREPARE_AT_DIVISOR: u64 = 2;
 /// What appenders hear after a clean close.
 pub(super) const CLOSED: &str = "the write-ahead log is closed";
-
-/// Where a group's log stands on disk, as opposed to in the index, which is ahead by what is queued.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Written {
-    pub(super) last: Option<LogId>,
-    pub(super) purged: Option<LogId>,
-    pub(super) vote: Option<Bytes>,
-    pub(super) committed: Option<LogId>,
-}
-
-/// Highest entry of each group in each segment that was not truncated.
-pub(super) type Contents = BTreeMap<u32, BTreeMap<GroupId, u64>>;
-
-/// Follows one record in the newest segment.
-pub(super) fn note_contents(contents: &mut Contents, newest: u32, record: &Record) {
-    match &record.body {
-        Body::Entry(entry) => {
-            let highest = contents.entry(newest).or_default().entry(record.group).or_default();
-            *highest = (*highest).max(entry.id.index);
-        }
-        Body::Truncate(last) => {
-            for groups in contents.values_mut() {
-                match (groups.get_mut(&record.group), last) {
-                    (Some(highest), Some(last)) => *highest = (*highest).min(last.index),
-                    (Some(_), None) => drop(groups.remove(&record.group)),
-                    (None, _) => {}
-                }
-            }
-        }
-        Body::Vote(_) | Body::Committed(_) | Body::Purge(_) | Body::Extent(_) => {}
-    }
-}
 
 /// An entry of the batch in hand: group, index, serial number, offset.
 type Placement = (GroupId, u64, u32, u32);
