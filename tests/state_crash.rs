@@ -16,7 +16,7 @@ const KILLS: u64 = 100;
 
 #[test]
 fn child() {
-    child::play_child();
+    child::play_child(child::write_model);
 }
 
 #[test]

@@ -19,7 +19,7 @@ const CUTS: u64 = 36;
 
 #[test]
 fn child() {
-    child::play_child();
+    child::play_child(child::write_model);
 }
 
 fn copy_folder(from: &Path, to: &Path) {

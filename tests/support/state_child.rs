@@ -30,13 +30,21 @@ impl Rng {
     }
 }
 
-/// Runs for ever in the child; returns at once anywhere else.
-pub fn play_child() {
-    let Some(folder) = std::env::var_os(FOLDER).map(PathBuf::from) else { return };
-    let number = |name: &str| std::env::var(name).unwrap().parse::<u64>().unwrap();
+/// Runs `work` for ever in the child; returns at once anywhere else.
+pub fn play_child(work: impl FnOnce(&Path, Rng)) {
+    if let Some(folder) = std::env::var_os(FOLDER).map(PathBuf::from) {
+        work(&folder, Rng(number(SEED)));
+    }
+}
+
+fn number(name: &str) -> u64 {
+    std::env::var(name).unwrap().parse().unwrap()
+}
+
+/// Writes the batches of the model, with snapshots and installs among them.
+pub fn write_model(folder: &Path, mut rng: Rng) {
     let scratch = PathBuf::from(std::env::var_os(SCRATCH).unwrap());
-    let mut rng = Rng(number(SEED));
-    let (store, mut n, source) = model::open(&folder, number(FIRST), model::BOOT).unwrap();
+    let (store, mut n, source) = model::open(folder, number(FIRST), model::BOOT).unwrap();
     say(&format!("opened {n} {source:?}"));
     for round in 0.. {
         match rng.below(30) {
@@ -68,7 +76,7 @@ pub fn play_child() {
     }
 }
 
-fn say(line: &str) {
+pub fn say(line: &str) {
     let mut out = std::io::stdout().lock();
     writeln!(out, "#{line}").and_then(|()| out.flush()).unwrap();
 }
