@@ -5,116 +5,26 @@
 mod child;
 #[path = "support/state_model.rs"]
 mod model;
+#[path = "support/state_machine.rs"]
+mod node;
 #[path = "support/sales.rs"]
 mod sales;
 
 use std::fs;
-use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use child::{Heard, Rng, Running, say};
-use lastseat::domain::change::ChangeSet;
+use child::{Heard, Rng, Running};
 use lastseat::domain::command::{Proposal, ProposalBody};
-use lastseat::domain::inventory::Inventory;
 use lastseat::domain::value::Millis;
-use lastseat::storage::state::persister::{Persister, PersisterOptions};
-use lastseat::storage::state::{AppliedPoint, Opened, PersistBatch, Source, StateOptions, StateStore};
+use lastseat::storage::state::{Opened, Source};
+use node::{Machine, check, open};
 use proptest::prelude::*;
-
-fn options() -> StateOptions {
-    StateOptions { history_max: 100_000, ..model::options() }
-}
-
-fn open(folder: &Path, boot: &str) -> Opened {
-    StateStore::open_as_booted(folder, 0, options(), Some(boot.into())).unwrap()
-}
-
-/// The state in memory and what was not collected from it yet.
-struct Machine {
-    inventory: Inventory,
-    applied: u64,
-    collected: u64,
-    sets: Vec<Arc<ChangeSet>>,
-}
-
-impl Machine {
-    fn of(opened: Opened) -> (Self, StateStore) {
-        let n = index(&opened.applied);
-        (Self { inventory: opened.inventory, applied: n, collected: n, sets: Vec::new() }, opened.store)
-    }
-
-    fn step(&mut self) {
-        self.applied += 1;
-        let applied = self.inventory.apply(&sales::proposal(self.applied));
-        self.sets.extend(applied.change_sets.into_iter().map(Arc::new));
-    }
-
-    fn collect(&mut self) -> Option<PersistBatch> {
-        if self.applied == self.collected {
-            return None;
-        }
-        self.collected = self.applied;
-        let history = std::mem::take(&mut self.sets);
-        Some(PersistBatch { applied: model::applied(self.applied), records: self.inventory.take_dirty(), history })
-    }
-}
-
-fn index(applied: &AppliedPoint) -> u64 {
-    applied.last_applied.map_or(0, |id| id.index)
-}
-
-/// The opened state is that of a whole number of entries, and sound. Returns how many.
-fn check(opened: &Opened) -> u64 {
-    let n = index(&opened.applied);
-    let expected = sales::after(n);
-    assert_eq!(opened.inventory.freeze().audit(), Vec::<String>::new(), "after entry {n}");
-    assert_eq!(opened.inventory.freeze().state_hash(), expected.freeze().state_hash(), "after entry {n}");
-    let (oldest, newest) = (opened.store.history_oldest(), opened.inventory.revision().0);
-    let mut next = oldest;
-    while next <= newest {
-        let sets = opened.store.history(next, 1_000).unwrap();
-        assert!(!sets.is_empty(), "history lacks revision {next} of {newest}");
-        sets.iter().for_each(|set| {
-            assert_eq!(set.revision.0, next);
-            next += 1;
-        });
-    }
-    assert!(opened.store.history(newest + 1, 1).unwrap().is_empty());
-    n
-}
 
 #[test]
 fn child() {
-    child::play_child(|folder, mut rng| {
-        let (machine, store) = Machine::of(open(folder, model::BOOT));
-        say(&format!("opened {}", machine.applied));
-        let machine = Arc::new(Mutex::new(machine));
-        let mine = machine.clone();
-        let options = PersisterOptions { coalesce: Duration::from_millis(rng.below(8)) };
-        let collect = Box::new(move || mine.lock().unwrap().collect());
-        let persister = Persister::spawn(store.clone(), options, collect).unwrap();
-        let mut told = 0;
-        for round in 1.. {
-            machine.lock().unwrap().step();
-            persister.notify();
-            if round % 150 == 0 {
-                let (frozen, n) = {
-                    let machine = machine.lock().unwrap();
-                    (machine.inventory.freeze(), machine.applied)
-                };
-                store.write_snapshot(&frozen, &model::applied(n)).unwrap();
-                say(&format!("snapshot {n}"));
-            }
-            let persisted = persister.persisted_index();
-            if persisted > told {
-                told = persisted;
-                say(&format!("wrote {told}"));
-            }
-            sleep(Duration::from_micros(rng.below(1_000)));
-        }
-    });
+    child::play_child(node::run_node);
 }
 
 #[test]
@@ -129,7 +39,7 @@ fn a_killed_node_finds_a_sound_inventory() {
             folder = home.path().join(format!("state-{round}"));
             heard = Heard::default();
         }
-        let running = Running::start(&folder, 0, rng.next());
+        let running = Running::start("child", &folder, 0, rng.next());
         let _ = running.opened.recv_timeout(Duration::from_secs(20));
         sleep(Duration::from_micros(rng.below(250_000)));
         running.kill(&mut heard);

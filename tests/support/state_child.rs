@@ -31,9 +31,9 @@ impl Rng {
 }
 
 /// Runs `work` for ever in the child; returns at once anywhere else.
-pub fn play_child(work: impl FnOnce(&Path, Rng)) {
+pub fn play_child(work: impl FnOnce(&Path, u64, Rng)) {
     if let Some(folder) = std::env::var_os(FOLDER).map(PathBuf::from) {
-        work(&folder, Rng(number(SEED)));
+        work(&folder, number(FIRST), Rng(number(SEED)));
     }
 }
 
@@ -42,9 +42,9 @@ fn number(name: &str) -> u64 {
 }
 
 /// Writes the batches of the model, with snapshots and installs among them.
-pub fn write_model(folder: &Path, mut rng: Rng) {
+pub fn write_model(folder: &Path, first_log_index: u64, mut rng: Rng) {
     let scratch = PathBuf::from(std::env::var_os(SCRATCH).unwrap());
-    let (store, mut n, source) = model::open(folder, number(FIRST), model::BOOT).unwrap();
+    let (store, mut n, source) = model::open(folder, first_log_index, model::BOOT).unwrap();
     say(&format!("opened {n} {source:?}"));
     for round in 0.. {
         match rng.below(30) {
@@ -101,11 +101,11 @@ pub struct Running {
 }
 
 impl Running {
-    /// Starts this test binary again, as the test named `child`.
-    pub fn start(folder: &Path, first_log_index: u64, seed: u64) -> Self {
+    /// Starts this test binary again, as the test of this name.
+    pub fn start(child: &str, folder: &Path, first_log_index: u64, seed: u64) -> Self {
         let scratch = tempfile::tempdir().unwrap();
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["child", "--exact", "--nocapture", "--test-threads=1"])
+            .args([child, "--exact", "--nocapture", "--test-threads=1"])
             .env(FOLDER, folder)
             .env(SCRATCH, scratch.path())
             .env(SEED, seed.to_string())

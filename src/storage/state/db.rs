@@ -22,7 +22,7 @@ use parking_lot::{Mutex, RwLock};
 use serde::{Deserialize, Serialize};
 
 use super::format::{self, Joiner, Kind};
-use super::history::{Entry, Index, RawChangeSet, Span};
+use super::history::{Entry, HISTORY_BYTES_MAX, Index, RawChangeSet, Span};
 use super::table::Table;
 use super::{AppliedPoint, StateError, history};
 use crate::domain::codec;
@@ -204,7 +204,7 @@ impl Live {
         let mut next = self.index.read().next();
         let entries = put_history(&mut next, &mut out, &batch.history)?;
         // Out of the index before out of the database, and into it only afterwards: a reader never looks in vain.
-        let gone = self.index.write().prune(next.saturating_sub(batch.history_max.max(1)));
+        let gone = self.index.write().prune(next.saturating_sub(batch.history_max), HISTORY_BYTES_MAX);
         for gone in gone {
             let stem = history_stem(gone.first);
             (0..gone.parts).for_each(|part| out.remove(format::part_key(&stem, part)));
@@ -371,13 +371,17 @@ fn put_history(next: &mut u64, out: &mut sled::Batch, sets: &[RawChangeSet]) -> 
     for packed in history::pack(sets) {
         let values = format::cut(&history_stem(packed.first), Kind::History, &packed.body);
         let parts = u16::try_from(values.len()).expect("cut counts parts in 16 bits");
-        let entry = Entry { first: packed.first, count: packed.count, parts };
+        let entry = Entry { first: packed.first, count: packed.count, parts, bytes: length(&packed.body) };
         history::follows(*next, entry.first)?;
         *next = entry.end();
         entries.push(entry);
         values.into_iter().for_each(|(key, value)| out.insert(key, value));
     }
     Ok(entries)
+}
+
+fn length(body: &[u8]) -> u32 {
+    u32::try_from(body.len()).expect("a record of 4 GB is far over every limit of a command")
 }
 
 fn put_header(table: &Table, span: Span, applied: &AppliedPoint, out: &mut sled::Batch) {
@@ -446,7 +450,12 @@ impl Scan<'_> {
                 Kind::History => {
                     let first = split.own.try_into().map(u64::from_be_bytes);
                     let first = first.map_err(|_| StateError::Corrupt(format!("a bad history key: {key:02x?}")))?;
-                    self.contents.index.push(Entry { first, count: history::count(&body)?, parts })?;
+                    self.contents.index.push(Entry {
+                        first,
+                        count: history::count(&body)?,
+                        parts,
+                        bytes: length(&body),
+                    })?;
                 }
             }
         }
