@@ -38,6 +38,7 @@
 //! the node's identity holds it.
 
 mod index;
+mod read;
 mod record;
 mod recover;
 mod segment;
@@ -46,6 +47,7 @@ mod stats;
 #[cfg(test)]
 mod tests;
 mod writer;
+mod written;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -57,7 +59,7 @@ use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
 
 use self::index::Found;
-use self::record::{Bad, Body, Record};
+use self::record::{Body, Record};
 use self::segment::{SEGMENT_HEADER_BYTES, SegmentFile};
 use self::shared::{Core, Item, Shared, State};
 pub use self::stats::{BATCH_SIZE_BUCKETS, WalStats};
@@ -71,11 +73,6 @@ pub const SEGMENT_BYTES_MAX: u64 = 1 << 30;
 pub const ENTRY_BYTES_MAX: usize = 4 << 20;
 /// Largest vote. Votes are repeated at the start of each segment.
 pub const VOTE_BYTES_MAX: usize = 1024;
-/// Bytes read from disk at a time.
-const READ_BYTES_MAX: u64 = 1 << 20;
-/// Records this close to each other on disk are read at once.
-const READ_GAP_MAX: u64 = 4096;
-
 /// Sizes and hooks of a log.
 #[derive(Clone)]
 pub struct WalOptions {
@@ -159,12 +156,7 @@ impl Wal {
             let why = format!("segments of {capacity} bytes: must be {SEGMENT_BYTES_MIN} to {SEGMENT_BYTES_MAX}");
             return Err(io::Error::new(io::ErrorKind::InvalidInput, why).into());
         }
-        if !dir.exists() {
-            std::fs::create_dir_all(dir)?;
-            if let Some(parent) = dir.parent().filter(|p| !p.as_os_str().is_empty()) {
-                segment::sync_folder(parent)?;
-            }
-        }
+        segment::make_folder(dir)?;
         let found = recover::recover(dir)?;
         let quarter = usize::try_from((capacity - SEGMENT_HEADER_BYTES) / 4).unwrap_or(usize::MAX);
         let state = State {
@@ -303,7 +295,7 @@ impl WalGroup {
             }
             (found, segments)
         };
-        fetch(&found, &segments)
+        read::fetch(&found, &segments)
     }
 
     /// Id of one entry, from the index in memory. `None` when it is not there (any more).
@@ -354,64 +346,6 @@ fn check(entries: &[WalEntry], next: Option<u64>, payload_max: usize) -> Result<
             return Err(format!("entry {} has {} bytes: at most {payload_max}", entry.id.index, entry.payload.len()));
         }
         next = Some(entry.id.index + 1);
-    }
-    Ok(())
-}
-
-/// Reads what is not in memory, neighbours at once.
-fn fetch(found: &[Found], segments: &BTreeMap<u32, Arc<SegmentFile>>) -> io::Result<Vec<WalEntry>> {
-    let mut entries = Vec::with_capacity(found.len());
-    let mut rest = found;
-    while let Some(place) = rest.first() {
-        let &Found::Disk { segment, offset, .. } = place else {
-            if let Found::Memory(entry) = place {
-                entries.push(entry.clone());
-            }
-            rest = &rest[1..];
-            continue;
-        };
-        let (run, end) = neighbours(rest, segment, offset);
-        let file = segments.get(&segment).ok_or_else(|| io::Error::other("an entry's segment is not there"))?;
-        read_run(file, &rest[..run], offset, end, &mut entries)?;
-        rest = &rest[run..];
-    }
-    Ok(entries)
-}
-
-/// How many of the first places lie close together in one segment, and where the last of them ends.
-fn neighbours(places: &[Found], first_segment: u32, start: u32) -> (usize, u64) {
-    let mut end = u64::from(start);
-    let mut run = 0;
-    for place in places {
-        let &Found::Disk { segment, offset, bytes, .. } = place else { break };
-        let offset = u64::from(offset);
-        let close = segment == first_segment && offset >= end && offset - end <= READ_GAP_MAX;
-        if run > 0 && (!close || offset + bytes - u64::from(start) > READ_BYTES_MAX) {
-            break;
-        }
-        end = offset + bytes;
-        run += 1;
-    }
-    (run, end)
-}
-
-fn read_run(file: &SegmentFile, run: &[Found], start: u32, end: u64, entries: &mut Vec<WalEntry>) -> io::Result<()> {
-    let start = u64::from(start);
-    let bytes = file.read(start, end)?;
-    for place in run {
-        let &Found::Disk { id, offset, .. } = place else { continue };
-        let at = u64::from(offset);
-        let record = Record::decode(file.header.generation, at, &bytes[(at - start) as usize..]);
-        let why = match record {
-            Ok((Record { body: Body::Entry(entry), .. }, _)) if entry.id == id => {
-                entries.push(entry);
-                continue;
-            }
-            Ok(_) => "there is another record than was written here".to_owned(),
-            Err(Bad::Invalid(why)) => why.to_owned(),
-            Err(Bad::Newer(what)) => what,
-        };
-        return Err(io::Error::new(io::ErrorKind::InvalidData, corrupt(&file.path, at, &why).to_string()));
     }
     Ok(())
 }

@@ -15,8 +15,9 @@ use super::WalError;
 use super::index::GroupLog;
 use super::record::{ALIGN_BYTES, BATCH_HEADER_BYTES, Bad, BatchHeader, BatchKind, Body, Record};
 use super::segment::{SEGMENT_HEADER_BYTES, SegmentFile, SegmentHeader, segment_path, sync_folder, zero};
-use super::writer::{BATCH_BYTES_MAX, Written};
-use crate::storage::{GroupId, LogId};
+use super::writer::BATCH_BYTES_MAX;
+use super::written::{Contents, Written, note_contents};
+use crate::storage::GroupId;
 
 /// Where the newest segment ends, and how sure that is.
 struct Tail {
@@ -32,8 +33,7 @@ pub(super) struct Recovered {
     pub(super) logs: BTreeMap<GroupId, GroupLog>,
     pub(super) written: BTreeMap<GroupId, Written>,
     pub(super) segments: BTreeMap<u32, Arc<SegmentFile>>,
-    /// Highest entry of each group in each segment.
-    pub(super) contents: BTreeMap<u32, BTreeMap<GroupId, u64>>,
+    pub(super) contents: Contents,
     /// End of the newest segment.
     pub(super) end: u64,
     pub(super) next_batch: u64,
@@ -148,9 +148,6 @@ impl Recovered {
                 }
                 let offset = u32::try_from(at).expect("segments are limited to less than 4 GiB");
                 log.recover(entry.id, entry.payload.len(), segment.header.sequence, offset);
-                let contents = self.contents.entry(segment.header.sequence).or_default();
-                let highest = contents.entry(group).or_default();
-                *highest = (*highest).max(entry.id.index);
             }
             Body::Vote(vote) => log.vote = Some(vote.clone()),
             Body::Committed(committed) => log.committed = *committed,
@@ -174,6 +171,7 @@ impl Recovered {
             Body::Extent(_) => {}
         }
         written.note(&record.body);
+        note_contents(&mut self.contents, segment.header.sequence, &record);
         Ok(())
     }
 
@@ -239,7 +237,7 @@ fn read_batch(segment: &SegmentFile, bytes: &[u8], start: u64) -> Result<Batch, 
     let Some(body) = rest.get(..end) else {
         return Err((start + at as u64, Bad::Invalid("the batch is longer than the file")));
     };
-    let mut records = Vec::with_capacity(header.records as usize);
+    let mut records = Vec::new();
     for _ in 0..header.records {
         let position = start + at as u64;
         let (record, taken) = Record::decode(generation, position, &body[at..]).map_err(|bad| (position, bad))?;
@@ -287,22 +285,4 @@ fn rewrite(file: &File, at: u64, length: u64) -> io::Result<()> {
     let mut bytes = vec![0; usize::try_from(length).map_err(io::Error::other)?];
     file.read_exact_at(&mut bytes, at)?;
     file.write_all_at(&bytes, at)
-}
-
-impl Written {
-    /// Follows one record.
-    pub(super) fn note(&mut self, body: &Body) {
-        match body {
-            Body::Entry(entry) => self.last = Some(entry.id),
-            Body::Vote(vote) => self.vote = Some(vote.clone()),
-            Body::Committed(committed) => self.committed = *committed,
-            Body::Truncate(last) | Body::Extent(last) => self.last = *last,
-            Body::Purge(upto) => {
-                self.purged = Some(*upto);
-                if self.last.is_none_or(|last: LogId| last.index < upto.index) {
-                    self.last = Some(*upto);
-                }
-            }
-        }
-    }
 }

@@ -152,6 +152,19 @@ pub(super) fn sync_folder(dir: &Path) -> io::Result<()> {
     File::open(dir).and_then(|d| d.sync_all()).map_err(|e| in_file("sync folder", dir, &e))
 }
 
+/// Makes a folder that is there after a power cut too. Its name is synced even if it is there already: a process may
+/// have been killed between the two.
+pub(super) fn make_folder(dir: &Path) -> io::Result<()> {
+    let parent = dir.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if !dir.exists() {
+        if !parent.exists() {
+            make_folder(parent)?;
+        }
+        fs::create_dir(dir).map_err(|e| in_file("make folder", dir, &e))?;
+    }
+    sync_folder(parent)
+}
+
 /// Makes segments out of spares, and spares out of segments.
 pub(super) struct Pool {
     dir: PathBuf,

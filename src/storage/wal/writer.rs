@@ -11,12 +11,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-
-use super::record::{BATCH_HEADER_BYTES, BatchHeader, BatchKind, Body, Record};
+use super::record::{BATCH_HEADER_BYTES, BatchHeader, BatchKind, Body, Record, record_bytes};
 use super::recover::Recovered;
 use super::segment::{Pool, SEGMENT_HEADER_BYTES, SegmentFile, SegmentHeader};
 use super::shared::{Item, Shared, State};
+use super::written::{Contents, Written, note_contents};
 use crate::storage::{GroupId, LogId};
 
 /// Most bytes of one batch. Recovery wipes as much behind the end of the log.
@@ -31,15 +30,6 @@ const PREPARE_AT_DIVISOR: u64 = 2;
 /// What appenders hear after a clean close.
 pub(super) const CLOSED: &str = "the write-ahead log is closed";
 
-/// Where a group's log stands on disk, as opposed to in the index, which is ahead by what is queued.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Written {
-    pub(super) last: Option<LogId>,
-    pub(super) purged: Option<LogId>,
-    pub(super) vote: Option<Bytes>,
-    pub(super) committed: Option<LogId>,
-}
-
 /// An entry of the batch in hand: group, index, serial number, offset.
 type Placement = (GroupId, u64, u32, u32);
 
@@ -51,8 +41,7 @@ pub(super) struct Writer {
     end: u64,
     next_batch: u64,
     written: BTreeMap<GroupId, Written>,
-    /// Highest entry of each group in each segment.
-    contents: BTreeMap<u32, BTreeMap<GroupId, u64>>,
+    contents: Contents,
     taken: VecDeque<Item>,
     /// Committed ids to write along with the next batch that holds their entry.
     committed: BTreeMap<GroupId, Option<LogId>>,
@@ -223,7 +212,8 @@ impl Writer {
         self.purged = false;
         let room = self.room();
         let preamble = if self.end == SEGMENT_HEADER_BYTES { self.preamble() } else { Vec::new() };
-        let mut planned = BATCH_HEADER_BYTES + preamble.iter().map(Record::encoded_bytes).sum::<usize>();
+        let riders = self.committed.len() * record_bytes(0);
+        let mut planned = BATCH_HEADER_BYTES + riders + preamble.iter().map(Record::encoded_bytes).sum::<usize>();
         let mut items = 0;
         for item in &self.taken {
             planned += item.bytes();
@@ -278,16 +268,14 @@ impl Writer {
             Body::Entry(entry) => {
                 let offset = u32::try_from(position).expect("segments are limited to less than 4 GiB");
                 self.placements.push((record.group, entry.id.index, serial, offset));
-                let highest = self.contents.entry(self.current.header.sequence).or_default();
-                let highest = highest.entry(record.group).or_default();
-                *highest = (*highest).max(entry.id.index);
             }
             Body::Purge(_) => self.purged = true,
             Body::Vote(_) | Body::Committed(_) | Body::Truncate(_) | Body::Extent(_) => {}
         }
+        note_contents(&mut self.contents, self.current.header.sequence, record);
     }
 
-    /// Adds the committed ids whose entries are on disk with this batch, if there is room. They can wait.
+    /// Adds the committed ids whose entries are on disk with this batch. The others wait.
     fn put_committed(&mut self, room: usize) {
         for (group, committed) in std::mem::take(&mut self.committed) {
             let record = Record { group, body: Body::Committed(committed) };
@@ -388,6 +376,9 @@ impl Writer {
     /// The last writes of a clean close.
     fn finish(&mut self) -> io::Result<()> {
         if !self.committed.is_empty() {
+            if self.room() < BATCH_HEADER_BYTES + self.committed.len() * record_bytes(0) {
+                self.begin_segment()?;
+            }
             self.encode();
             if self.records > 0 {
                 self.write_batch()?;
