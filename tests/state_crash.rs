@@ -16,7 +16,7 @@ const KILLS: u64 = 100;
 
 #[test]
 fn child() {
-    child::play_child();
+    child::play_child(child::write_model);
 }
 
 #[test]
@@ -33,7 +33,7 @@ fn a_killed_process_finds_the_last_batch_it_wrote() {
             batches += heard.wrote;
             heard = Heard::default();
         }
-        let running = Running::start(&folder, heard.snapshot, rng.next());
+        let running = Running::start("child", &folder, heard.snapshot, rng.next());
         // Some die while they start, the others at work.
         let at_work = rng.below(3) > 0;
         if at_work {

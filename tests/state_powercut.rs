@@ -5,8 +5,12 @@
 mod child;
 #[path = "support/state_model.rs"]
 mod model;
+#[path = "support/state_machine.rs"]
+mod node;
 #[path = "support/powercut.rs"]
 mod powercut;
+#[path = "support/sales.rs"]
+mod sales;
 
 use std::fs;
 use std::path::Path;
@@ -19,7 +23,12 @@ const CUTS: u64 = 36;
 
 #[test]
 fn child() {
-    child::play_child();
+    child::play_child(child::write_model);
+}
+
+#[test]
+fn child_with_an_inventory() {
+    child::play_child(node::run_node);
 }
 
 fn copy_folder(from: &Path, to: &Path) {
@@ -47,7 +56,7 @@ fn a_power_cut_never_leaves_a_state_that_cannot_be_opened() {
         }
         // The log was purged up to the last snapshot that was acknowledged.
         let first_log_index = if heard.snapshot == 0 { 0 } else { heard.snapshot + 1 };
-        let running = Running::start(&folder, first_log_index, rng.next());
+        let running = Running::start("child", &folder, first_log_index, rng.next());
         // Some die while they start, the others at work.
         let at_work = rng.below(3) > 0;
         if at_work {
@@ -79,4 +88,33 @@ fn a_power_cut_never_leaves_a_state_that_cannot_be_opened() {
         "{lines} steps; opened empty, from sled, from a snapshot: {sources:?}; had sled been trusted: {gullible:?}"
     );
     assert!(lines > 3 * CUTS, "the children did not get to work");
+}
+
+#[test]
+fn an_inventory_is_sound_after_a_power_cut() {
+    let Some(mut disk) = powercut::LoopDisk::new(512) else { return };
+    let seed = std::env::var("LASTSEAT_TEST_SEED").map_or(1, |s| s.parse().unwrap());
+    let mut rng = Rng(seed);
+    let folder = disk.path().join("state");
+    let (mut heard, mut sources) = (Heard::default(), [0; 3]);
+    let purged_up_to = |heard: &Heard| if heard.snapshot == 0 { 0 } else { heard.snapshot + 1 };
+    for round in 0..10 {
+        let running = Running::start("child_with_an_inventory", &folder, purged_up_to(&heard), rng.next());
+        let _ = running.opened.recv_timeout(Duration::from_secs(20));
+        sleep(Duration::from_micros(rng.below(400_000)));
+        disk.cut_power();
+        running.kill(&mut heard);
+        disk.restore_power();
+        let opened = node::try_open(&folder, purged_up_to(&heard), &format!("reboot {round}")).unwrap();
+        let n = node::check(&opened);
+        sources[opened.source as usize] += 1;
+        assert!(
+            n >= heard.snapshot,
+            "round {round}, seed {seed}: at entry {n} from {:?}, but {heard:?}",
+            opened.source
+        );
+        opened.store.close().unwrap();
+    }
+    println!("opened empty, from sled, from a snapshot: {sources:?}");
+    assert!(heard.lines > 30, "the child did not get to work");
 }

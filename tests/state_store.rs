@@ -1,5 +1,5 @@
 //! What a node keeps is what it finds again, and what is broken is noticed.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 #[path = "support/state_model.rs"]
 mod model;

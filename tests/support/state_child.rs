@@ -30,13 +30,21 @@ impl Rng {
     }
 }
 
-/// Runs for ever in the child; returns at once anywhere else.
-pub fn play_child() {
-    let Some(folder) = std::env::var_os(FOLDER).map(PathBuf::from) else { return };
-    let number = |name: &str| std::env::var(name).unwrap().parse::<u64>().unwrap();
+/// Runs `work` for ever in the child; returns at once anywhere else.
+pub fn play_child(work: impl FnOnce(&Path, u64, Rng)) {
+    if let Some(folder) = std::env::var_os(FOLDER).map(PathBuf::from) {
+        work(&folder, number(FIRST), Rng(number(SEED)));
+    }
+}
+
+fn number(name: &str) -> u64 {
+    std::env::var(name).unwrap().parse().unwrap()
+}
+
+/// Writes the batches of the model, with snapshots and installs among them.
+pub fn write_model(folder: &Path, first_log_index: u64, mut rng: Rng) {
     let scratch = PathBuf::from(std::env::var_os(SCRATCH).unwrap());
-    let mut rng = Rng(number(SEED));
-    let (store, mut n, source) = model::open(&folder, number(FIRST), model::BOOT).unwrap();
+    let (store, mut n, source) = model::open(folder, first_log_index, model::BOOT).unwrap();
     say(&format!("opened {n} {source:?}"));
     for round in 0.. {
         match rng.below(30) {
@@ -68,7 +76,7 @@ pub fn play_child() {
     }
 }
 
-fn say(line: &str) {
+pub fn say(line: &str) {
     let mut out = std::io::stdout().lock();
     writeln!(out, "#{line}").and_then(|()| out.flush()).unwrap();
 }
@@ -93,11 +101,11 @@ pub struct Running {
 }
 
 impl Running {
-    /// Starts this test binary again, as the test named `child`.
-    pub fn start(folder: &Path, first_log_index: u64, seed: u64) -> Self {
+    /// Starts this test binary again, as the test of this name.
+    pub fn start(child: &str, folder: &Path, first_log_index: u64, seed: u64) -> Self {
         let scratch = tempfile::tempdir().unwrap();
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["child", "--exact", "--nocapture", "--test-threads=1"])
+            .args([child, "--exact", "--nocapture", "--test-threads=1"])
             .env(FOLDER, folder)
             .env(SCRATCH, scratch.path())
             .env(SEED, seed.to_string())

@@ -25,6 +25,8 @@ pub(crate) struct Packed {
 
 /// Most bytes of a packed record, unless one change set is longer by itself: one part, less its number of parts.
 const RECORD_BYTES_MAX: usize = PART_BYTES_MAX;
+/// Most bytes of history, however few change sets they are: all of it has to fit into each snapshot.
+pub(crate) const HISTORY_BYTES_MAX: u64 = 512 << 20;
 
 /// Packs change sets of consecutive revisions.
 pub(crate) fn pack(sets: &[RawChangeSet]) -> Vec<Packed> {
@@ -88,6 +90,8 @@ pub(crate) struct Entry {
     pub(crate) first: u64,
     pub(crate) count: u32,
     pub(crate) parts: u16,
+    /// Length of the record.
+    pub(crate) bytes: u32,
 }
 
 impl Entry {
@@ -126,6 +130,8 @@ pub(crate) fn follows(next: u64, revision: u64) -> Result<(), StateError> {
 #[derive(Debug, Default)]
 pub(crate) struct Index {
     entries: VecDeque<Entry>,
+    /// Of all entries.
+    bytes: u64,
     /// Revision of the next change set; 0 while nothing was ever written.
     next: u64,
     /// Nothing at or after this revision is pruned, because a snapshot is reading it.
@@ -149,6 +155,7 @@ impl Index {
     pub(crate) fn push(&mut self, entry: Entry) -> Result<(), StateError> {
         follows(self.next, entry.first)?;
         self.next = entry.end();
+        self.bytes += u64::from(entry.bytes);
         self.entries.push_back(entry);
         Ok(())
     }
@@ -163,16 +170,69 @@ impl Index {
         self.pinned = None;
     }
 
-    /// Removes and returns the records that hold nothing at or after revision `keep_from`.
-    pub(crate) fn prune(&mut self, keep_from: u64) -> Vec<Entry> {
-        let keep_from = self.pinned.map_or(keep_from, |pinned| keep_from.min(pinned));
-        let gone = self.entries.partition_point(|e| e.end() <= keep_from);
-        self.entries.drain(..gone).collect()
+    /// Removes and returns the records that hold nothing at or after revision `keep_from`, and more of the oldest while
+    /// there are over `bytes_max` of history. The newest stays, and so does what a snapshot reads.
+    pub(crate) fn prune(&mut self, keep_from: u64, bytes_max: u64) -> Vec<Entry> {
+        let mut gone = Vec::new();
+        while self.entries.len() > 1
+            && let Some(oldest) = self.entries.front()
+            && (oldest.end() <= keep_from || self.bytes > bytes_max)
+            && self.pinned.is_none_or(|pinned| oldest.end() <= pinned)
+        {
+            self.bytes -= u64::from(oldest.bytes);
+            gone.extend(self.entries.pop_front());
+        }
+        gone
     }
 
     /// The record that holds `revision`.
     pub(crate) fn holding(&self, revision: u64) -> Option<Entry> {
         let at = self.entries.partition_point(|e| e.end() <= revision);
         self.entries.get(at).filter(|e| e.first <= revision).copied()
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn packed_change_sets_come_back(lengths in prop::collection::vec(0_usize..40_000, 1..40), first in 1_u64..1 << 40) {
+            let sets: Vec<RawChangeSet> =
+                (first..).zip(lengths).map(|(revision, length)| (revision, vec![revision as u8; length])).collect();
+            let mut back = Vec::new();
+            for packed in pack(&sets) {
+                prop_assert!(packed.body.len() <= PART_BYTES_MAX || packed.count == 1);
+                prop_assert_eq!(count(&packed.body).unwrap(), packed.count);
+                back.extend(unpack(packed.first, &packed.body).unwrap());
+            }
+            prop_assert_eq!(back, sets);
+        }
+
+        #[test]
+        fn no_bytes_make_unpack_panic(bytes in prop::collection::vec(any::<u8>(), 0..60)) {
+            let _ = unpack(1, &bytes);
+        }
+    }
+
+    #[test]
+    fn a_pin_keeps_what_a_snapshot_still_reads() {
+        let mut index = Index::default();
+        (0..10).for_each(|i| index.push(Entry { first: 1 + i * 10, count: 10, parts: 1, bytes: 100 }).unwrap());
+        assert_eq!(index.prune(21, u64::MAX).len(), 2);
+        assert_eq!(index.pin(), 21);
+        assert!(index.prune(90, u64::MAX).is_empty());
+        assert_eq!(index.holding(21).unwrap().first, 21);
+        index.unpin();
+        assert_eq!(index.prune(90, u64::MAX).len(), 6);
+        assert_eq!(index.span(), Span { oldest: 81, next: 101 });
+        assert_eq!((index.holding(80), index.holding(101)), (None, None));
+        assert!(index.push(Entry { first: 103, count: 1, parts: 1, bytes: 1 }).is_err());
+        assert_eq!(index.prune(0, 150).len(), 1, "over the limit of bytes");
+        assert_eq!(index.prune(1_000, 0), [], "the newest stays");
     }
 }

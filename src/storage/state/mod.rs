@@ -35,6 +35,7 @@ use std::io::{self, BufWriter};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -56,6 +57,8 @@ use crate::domain::record::{RecordBody, RecordKey};
 pub const HISTORY_READ_BYTES_MAX: usize = 8 << 20;
 /// How long a snapshot waits for the persister to write the history it needs.
 const PERSISTER_PATIENCE: Duration = Duration::from_secs(60);
+/// How long a stop waits for readers of the database.
+const READERS_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Where in the log a copy of the state stands, with what Raft wants to remember beside it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -245,7 +248,8 @@ impl StateStore {
     }
 
     /// Writes a snapshot of a frozen state (durable when this returns) and drops older ones. Blocking, long: it first
-    /// waits until the persister has written everything up to `applied`, because the history comes from there.
+    /// waits until the persister has written everything up to `applied`, because the history comes from there. Returns
+    /// what there is when a newer snapshot was installed meanwhile.
     pub fn write_snapshot(&self, frozen: &Frozen, applied: &AppliedPoint) -> Result<SnapshotFile, StateError> {
         let mut records = frozen.records().map(|(key, body)| (encode_key(&key), codec::encode(&body)));
         self.write_snapshot_raw(&mut records, frozen.revision().0, applied)
@@ -260,6 +264,11 @@ impl StateStore {
         applied: &AppliedPoint,
     ) -> Result<SnapshotFile, StateError> {
         let _one = self.inner.snapshot_work.lock();
+        // One that was installed after the state was frozen is worth more.
+        let latest = self.latest_snapshot();
+        if let Some(newer) = latest.filter(|latest| latest.applied.last_applied > applied.last_applied) {
+            return Ok(newer);
+        }
         self.inner.wait_until_written(applied)?;
         let live = self.inner.live()?;
         let unfinished = self.inner.snapshots.lock().unfinished(applied);
@@ -284,7 +293,7 @@ impl StateStore {
     }
 
     /// Checks a received file to its last byte, keeps it durably, builds a new sled folder from it and flips to it.
-    /// The old state stays untouched on any error. Blocking, long.
+    /// The old state stays untouched on any error, and the received file is gone in any case. Blocking, long.
     pub fn install_snapshot(&self, received: &Path) -> Result<(Inventory, AppliedPoint), StateError> {
         self.install_snapshot_raw(received, &mut load_inventory)
     }
@@ -298,7 +307,9 @@ impl StateStore {
     ) -> Result<(T, AppliedPoint), StateError> {
         let inner = &*self.inner;
         let _one = inner.snapshot_work.lock();
-        let head = SnapshotReader::open(received)?.verify()?;
+        let head = SnapshotReader::open(received).and_then(SnapshotReader::verify).inspect_err(|_| {
+            let _ = fs::remove_file(received);
+        })?;
         let file = File::open(received)?;
         file.sync_all()?;
         let bytes = file.metadata()?.len();
@@ -314,12 +325,23 @@ impl StateStore {
         Ok((loaded, applied))
     }
 
-    /// Marks a clean stop, after the last write. Later calls that need the database fail.
+    /// Marks a clean stop, after the last write. Later calls that need the database fail. Readers that are at work are
+    /// waited for, but not long: a snapshot under way makes it a stop without the mark, which is safe.
     pub fn close(&self) -> Result<(), StateError> {
-        let Some(live) = self.inner.live.write().take() else { return Ok(()) };
+        let Some(mut live) = self.inner.live.write().take() else { return Ok(()) };
+        let give_up = Instant::now() + READERS_PATIENCE;
+        let live = loop {
+            match Arc::try_unwrap(live) {
+                Ok(live) => break live,
+                Err(_) if Instant::now() > give_up => {
+                    tracing::warn!("the state database is still being read; it stops without the mark of a clean stop");
+                    return Ok(());
+                }
+                Err(shared) => live = shared,
+            }
+            thread::sleep(Duration::from_millis(1));
+        };
         let generation = live.generation;
-        // A snapshot that is still being written holds on to it; then this is not a clean stop, which is safe.
-        let Some(live) = Arc::into_inner(live) else { return Ok(()) };
         if live.close()? {
             let boot_id = self.inner.boot_id.clone();
             Current { generation, boot_id, clean: true, unfinished_opens: 0 }.write(&self.inner.folder)?;
