@@ -12,10 +12,10 @@ use tower::ServiceExt;
 
 use crate::api::backend::Backend;
 use crate::api::{ApiOptions, routes};
-use crate::domain::command::{BatchCommand, Command};
-use crate::domain::id::Key;
+use crate::domain::command::{BatchCommand, Command, Fingerprint, KeyMaker, Proposal, ProposalBody};
+use crate::domain::id::{Key, Token};
 use crate::domain::inventory::Inventory;
-use crate::domain::outcome::{Answer, Outcome, Verdict};
+use crate::domain::outcome::{Answer, Decision, Outcome, Verdict};
 use crate::domain::value::{Millis, Revision, Version};
 use crate::raft::{MembershipError, NewMember};
 use crate::service::{
@@ -23,9 +23,10 @@ use crate::service::{
     Submitted, SubmittedBatch,
 };
 
-type AnswerCommand = dyn Fn(&Context, &Command) -> Result<(Answer, bool), ServiceError> + Send + Sync;
+type AnswerCommand =
+    dyn Fn(&Context, &Command, &Mutex<Inventory>) -> Result<(Answer, bool), ServiceError> + Send + Sync;
 
-pub(in crate::api) struct Canned {
+pub(crate) struct Canned {
     inventory: Mutex<Inventory>,
     answer: Box<AnswerCommand>,
     batches: Mutex<Vec<Vec<BatchCommand>>>,
@@ -34,7 +35,7 @@ pub(in crate::api) struct Canned {
 impl Canned {
     pub(in crate::api) fn submit(&self, context: Context, command: Command) -> Result<Submitted, NotDecided> {
         let key = context.key.clone().unwrap_or_else(|| Key::parse("made-here").expect("a valid key"));
-        match (self.answer)(&context, &command) {
+        match (self.answer)(&context, &command, &self.inventory) {
             Ok((answer, replayed)) => Ok(Submitted { key, answer, replayed }),
             Err(why) => Err(NotDecided { key: Some(key), why }),
         }
@@ -110,8 +111,37 @@ pub(super) fn voiding() -> Router {
 pub(super) fn router(
     answer: impl Fn(&Context, &Command) -> Result<(Answer, bool), ServiceError> + Send + Sync + 'static,
 ) -> Router {
-    let canned =
-        Canned { inventory: Mutex::new(Inventory::new()), answer: Box::new(answer), batches: Mutex::default() };
+    build(Box::new(move |context, command, _| answer(context, command)))
+}
+
+/// A router over one inventory in memory: what it is told is applied, at the second that the number of the command says.
+pub(super) fn applying() -> Router {
+    let count = std::sync::atomic::AtomicU64::new(0);
+    build(Box::new(move |context, command, inventory| {
+        let n = count.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        let name = |what: &str| format!("{what}-{n}");
+        let request = crate::domain::command::Request {
+            key: context.key.clone().unwrap_or_else(|| Key::parse(&name("k")).expect("a valid key")),
+            key_made_by: KeyMaker::Client,
+            fingerprint: Fingerprint(u128::from(blake3::hash(format!("{command:?}").as_bytes()).as_bytes()[0])),
+            not_after: context.not_after,
+            if_match: context.if_match,
+            fresh_tokens: vec![Token::parse(&name("t")).expect("a valid token")],
+            command: command.clone(),
+        };
+        let stamp = Millis(1_700_000_000_000 + n * 1_000);
+        let mut applied = inventory.lock().apply(&Proposal { stamp, body: ProposalBody::Requests(vec![request]) });
+        match applied.decisions.pop().expect("one request has one decision") {
+            Decision::Fresh(answer) => Ok((answer, false)),
+            Decision::Replayed(answer) => Ok((answer, true)),
+            Decision::KeyReused => Err(ServiceError::KeyReused),
+            Decision::StagingLost => panic!("nothing is staged here"),
+        }
+    }))
+}
+
+fn build(answer: Box<AnswerCommand>) -> Router {
+    let canned = Canned { inventory: Mutex::new(Inventory::new()), answer, batches: Mutex::default() };
     let options = ApiOptions { own_api: Some("http://me:7400".into()), metrics: None };
     routes::build(Backend::Canned(Box::new(canned)), options)
 }

@@ -8,3 +8,4 @@ mod refusals;
 mod rendering;
 mod routing;
 mod serving;
+mod stories;
