@@ -1,0 +1,88 @@
+//! Over real connections.
+
+use std::time::Duration;
+
+use axum::Router;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::canned::{unreached, voiding};
+use crate::api::serve;
+
+struct Served {
+    address: std::net::SocketAddr,
+    shutdown: CancellationToken,
+    ended: JoinHandle<usize>,
+}
+
+async fn start(router: Router, drain: Duration) -> Served {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("it is bound");
+    let shutdown = CancellationToken::new();
+    let ended = tokio::spawn(serve(listener, router, shutdown.clone(), drain));
+    Served { address, shutdown, ended }
+}
+
+async fn connect(served: &Served, bytes: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(served.address).await.expect("it listens");
+    stream.write_all(bytes.as_bytes()).await.expect("it reads");
+    stream
+}
+
+async fn rest(mut stream: TcpStream) -> String {
+    let mut text = String::new();
+    stream.read_to_string(&mut text).await.expect("it answers and closes");
+    text
+}
+
+#[tokio::test]
+async fn a_client_that_stops_in_the_middle_of_a_body_is_told() {
+    let served = start(unreached(), Duration::from_secs(5)).await;
+    let head = "POST /v1/events/e/reserve HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{";
+    let mut stream = connect(&served, head).await;
+    stream.shutdown().await.expect("one side closes");
+    let answer = rest(stream).await;
+    assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("\"malformed\""), "{answer}");
+}
+
+#[tokio::test]
+async fn a_kept_connection_answers_again_and_ends_with_the_node() {
+    let served = start(voiding(), Duration::from_secs(5)).await;
+    let request = "POST /v1/outcomes/k/void HTTP/1.1\r\nhost: a\r\n\r\n";
+    let stream = connect(&served, &request.repeat(2)).await;
+    let mut stream = stream;
+    let mut text = String::new();
+    while text.matches("\"voided\":true").count() < 2 {
+        let mut some = [0; 4096];
+        let read = stream.read(&mut some).await.expect("it answers");
+        assert!(read > 0, "closed early: {text}");
+        text.push_str(&String::from_utf8_lossy(&some[..read]));
+    }
+    served.shutdown.cancel();
+    assert_eq!(rest(stream).await, "");
+    assert_eq!(served.ended.await.expect("it ends"), 0);
+}
+
+#[tokio::test]
+async fn a_request_that_outlasts_the_drain_is_cut_off() {
+    let served = start(unreached(), Duration::from_millis(50)).await;
+    let head = "POST /v1/events/e/reserve HTTP/1.1\r\nhost: a\r\ncontent-length: 100\r\nexpect: 100-continue\r\n\r\n";
+    let mut stream = connect(&served, head).await;
+    let mut some = [0; 64];
+    let read = stream.read(&mut some).await.expect("it wants the body");
+    assert!(String::from_utf8_lossy(&some[..read]).starts_with("HTTP/1.1 100"));
+    served.shutdown.cancel();
+    assert_eq!(served.ended.await.expect("it ends"), 1);
+}
+
+#[tokio::test]
+async fn http2_is_spoken_too() {
+    let served = start(unreached(), Duration::from_millis(50)).await;
+    let mut stream = connect(&served, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
+    stream.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).await.expect("empty SETTINGS");
+    let mut head = [0; 9];
+    stream.read_exact(&mut head).await.expect("a frame");
+    assert_eq!(head[3], 4, "the first frame of a server is SETTINGS");
+}
