@@ -89,7 +89,7 @@ async fn a_request_under_way_is_finished() {
     let request = Request::put("/v1/events/big", &json!({ "name": "big", "seats": seats }));
     let mut connection = cluster.connection(1).timeout(Duration::from_secs(30));
     let under_way = tokio::spawn(async move { connection.send(&request).await });
-    tokio::time::sleep(Duration::from_millis(30)).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
     assert!(cluster.stop(1, STOPPED).await.success());
     let answer = under_way.await.unwrap().expect("a whole answer");
     eprintln!("the definition under way was answered {}", answer.status);

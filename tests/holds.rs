@@ -144,7 +144,9 @@ async fn a_node_one_day_ahead_joins_and_leads_and_no_hold_ends_early() {
 
     cluster.spawn(4);
     cluster.alive(4).await;
-    cluster.post(1, "/v1/cluster/members", &cluster.member(4)).await.fine();
+    // It answers when the node has caught up and votes.
+    let join = Request::post("/v1/cluster/members", &cluster.member(4)).header("request-timeout-ms", "30000");
+    cluster.connection(1).timeout(READY).send(&join).await.expect("an answer").fine();
     // A node that far off must say that it is not fit, and where.
     let skewed = eventually("node 4 reports its clock", READY, || async {
         let answer = cluster.get(4, "/readyz?verbose").await;
@@ -174,6 +176,7 @@ async fn a_node_one_day_ahead_joins_and_leads_and_no_hold_ends_early() {
     // It ends in time all the same.
     let freed = freed_at(&cluster, cluster.up()[0], "A-1").await;
     assert!(freed >= held.expires_at - EARLY_MS, "early by {} ms", held.expires_at - freed);
+    cluster.leader().await;
     // True to this machine's clock still: the new hold lives as long as it says, by everybody's clock but node 4's.
     let next = reserve(&cluster, "A-2", 5_000).await;
     let off = next.expires_at - 5_000 - now_ms();

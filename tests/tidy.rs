@@ -265,5 +265,6 @@ fn alarm_workplace_words() {
 fn alarm_dead_links() {
     rings(rules::dead_links("see [a](b.md#c) and [x](https://x/y)", |_| false), 1, "no `b.md`");
     rings(rules::dead_links("text\n\n[a]: ../c.rs", |_| false), 3, "no `../c.rs`");
+    assert_eq!(rules::dead_links("[a][b]: and so on", |_| false), []);
     assert_eq!(rules::dead_links("[a](b.md) [c](#d) [e](crate::f)\n```\n[x](y)\n```", |file| file == "b.md"), []);
 }

@@ -244,7 +244,7 @@ impl Cluster {
 
     /// Sends a command under `key` to one node after the other until its answer is definite.
     pub async fn settle(&self, request: &Request, key: &str) -> Answer {
-        let request = request.clone().key(key).header("request-timeout-ms", "1000");
+        let request = request.clone().key(key).header("request-timeout-ms", "500");
         let mut turn = 0;
         eventually(&format!("{key} becomes definite"), settings::READY, || {
             let up = self.up();

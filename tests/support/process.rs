@@ -1,6 +1,6 @@
 //! One `lastseat serve` process: its folder, its ports, its log, its signals.
 
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -57,23 +57,9 @@ impl Plan {
     }
 
     fn command(&self) -> Command {
-        let program = env!("CARGO_BIN_EXE_lastseat");
-        // A node must not outlive a test that was itself killed.
-        let mut command = match find(&["/usr/bin/setpriv", "/bin/setpriv"]) {
-            Some(setpriv) => {
-                let mut command = Command::new(setpriv);
-                command.args(["--pdeathsig", "KILL", "--", program]);
-                command
-            }
-            None => Command::new(program),
-        };
+        let mut command = lastseat();
         command.args(["serve", "--node-id", &self.id.to_string()]).arg("--data").arg(&self.data);
         command.args(["--listen", &self.api.to_string(), "--peer-listen", &self.peer.to_string()]);
-        // The server reads LASTSEAT_… too: a test's own settings must not reach it.
-        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("LASTSEAT_")) {
-            command.env_remove(name);
-        }
-        command.env("NO_COLOR", "1").env("RUST_BACKTRACE", "1").stdin(Stdio::null());
         if let Some(clock) = &self.clock {
             command.env("LD_PRELOAD", faketime_library()).env("FAKETIME", clock).env("DONT_FAKE_MONOTONIC", "1");
         }
@@ -82,19 +68,14 @@ impl Plan {
 
     /// Starts the process and does not wait for anything.
     pub fn spawn(&self) -> Process {
-        let log = OpenOptions::new().create(true).append(true).open(&self.log).unwrap();
-        let out = log.try_clone().unwrap();
-        let child = self.command().stdout(out).stderr(log).spawn().expect("the server's binary starts");
-        Process { child, paused: false }
+        Process::spawn(self.command(), &self.log)
     }
 
     /// Runs it until it ends by itself: `(status, everything it said)`. Panics when it goes on.
     pub fn run_to_end(&self, within: Duration) -> (ExitStatus, String) {
         let path = self.log.with_extension("once");
-        let log = File::create(&path).unwrap();
-        let out = log.try_clone().unwrap();
-        let child = self.command().stdout(out).stderr(log).spawn().expect("the server's binary starts");
-        let mut process = Process { child, paused: false };
+        let _ = std::fs::remove_file(&path);
+        let mut process = Process::spawn(self.command(), &path);
         let said = || std::fs::read_to_string(&path).unwrap_or_default();
         match process.wait(within) {
             Some(status) => (status, said()),
@@ -110,6 +91,26 @@ impl Plan {
         let lines: Vec<&str> = text.lines().collect();
         lines[lines.len().saturating_sub(LOG_TAIL_LINES)..].join("\n")
     }
+}
+
+/// The binary under test, with nothing of the test's own settings in its environment.
+pub fn lastseat() -> Command {
+    let program = env!("CARGO_BIN_EXE_lastseat");
+    // A node must not outlive a test that was itself killed.
+    let mut command = match find(&["/usr/bin/setpriv", "/bin/setpriv"]) {
+        Some(setpriv) => {
+            let mut command = Command::new(setpriv);
+            command.args(["--pdeathsig", "KILL", "--", program]);
+            command
+        }
+        None => Command::new(program),
+    };
+    // The server reads LASTSEAT_… too.
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("LASTSEAT_")) {
+        command.env_remove(name);
+    }
+    command.env("NO_COLOR", "1").env("RUST_BACKTRACE", "1").stdin(Stdio::null());
+    command
 }
 
 fn find(candidates: &[&'static str]) -> Option<&'static str> {
@@ -133,6 +134,14 @@ pub struct Process {
 }
 
 impl Process {
+    /// Starts a command whose output is appended to `log`.
+    pub fn spawn(mut command: Command, log: &Path) -> Self {
+        let log = OpenOptions::new().create(true).append(true).open(log).unwrap();
+        let out = log.try_clone().unwrap();
+        let child = command.stdout(out).stderr(log).spawn().expect("the server's binary starts");
+        Self { child, paused: false }
+    }
+
     pub fn pid(&self) -> u32 {
         self.child.id()
     }

@@ -289,7 +289,7 @@ pub(crate) fn dead_links(source: &str, exists: impl Fn(&str) -> bool) -> Finding
             continue;
         }
         let inline = line.split("](").skip(1).filter_map(|rest| rest.split(')').next());
-        let defined = line.starts_with('[').then(|| line.split("]: ").nth(1)).flatten();
+        let defined = line.strip_prefix('[').and_then(|rest| rest.split_once(']')?.1.strip_prefix(": "));
         for target in inline.chain(defined) {
             let file = target.split('#').next().unwrap_or_default();
             if !file.is_empty() && !target.contains("://") && !target.contains("::") && !exists(file) {

@@ -1,0 +1,109 @@
+//! What the README prints works as printed, against the cluster that `dev` makes.
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
+
+mod support;
+
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::Value;
+use support::process::{Process, free_port, lastseat};
+use support::settings::READY;
+use support::{eventually, turn};
+
+const README: &str = include_str!("../README.md");
+
+/// The shell commands of one section of the README, each as it would be pasted.
+fn commands(section: &str) -> Vec<String> {
+    let (_, rest) = README.split_once(&format!("## {section}\n")).expect("the section is there");
+    let (_, rest) = rest.split_once("```sh\n").expect("it has commands");
+    let (block, _) = rest.split_once("```").expect("they end");
+    let lines = block.lines().filter(|line| !line.starts_with('#')).collect::<Vec<_>>().join("\n");
+    lines.split("\n\n").map(|command| command.trim().to_owned()).filter(|command| !command.is_empty()).collect()
+}
+
+/// A base such that base+1…3 and base+101…103 are free.
+fn free_base() -> u16 {
+    loop {
+        let base = free_port() - 1;
+        let free = |port| TcpListener::bind(("127.0.0.1", port)).is_ok();
+        if (1..=3).all(|i| free(base + i) && free(base + 100 + i)) {
+            return base;
+        }
+    }
+}
+
+fn run(command: &str) -> String {
+    let output = Command::new("bash").args(["-euo", "pipefail", "-c", command]).output().expect("bash is there");
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{command}\n{said}{}", String::from_utf8_lossy(&output.stderr));
+    said
+}
+
+/// Does a process with this id run (and is not a zombie)?
+fn runs(pid: u64) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
+}
+
+struct Dev {
+    base: u16,
+    dir: tempfile::TempDir,
+    process: Process,
+}
+
+impl Dev {
+    async fn start() -> Self {
+        let dir = tempfile::Builder::new().prefix("lastseat-readme-").tempdir().unwrap();
+        let base = free_base();
+        let mut command = lastseat();
+        command.args(["dev", "--port-base", &base.to_string(), "--data"]).arg(dir.path().join("data"));
+        let log = dir.path().join("dev.log");
+        let process = Process::spawn(command, &log);
+        eventually("`dev` says `ready`", READY, || async {
+            let said = std::fs::read_to_string(&log).unwrap();
+            if said.lines().any(|line| line == "ready") { Ok(()) } else { Err(said) }
+        })
+        .await;
+        Self { base, dir, process }
+    }
+
+    fn pids(&self) -> Vec<u64> {
+        let file = Path::new(self.dir.path()).join("data/dev.json");
+        let file: Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
+        file["nodes"].as_array().unwrap().iter().map(|node| node["pid"].as_u64().unwrap()).collect()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_booking_by_curl_works_as_printed() {
+    let _turn = turn().await;
+    let mut dev = Dev::start().await;
+    let here = |command: &str| {
+        (1..=3).fold(command.to_owned(), |text, i| text.replace(&format!(":740{i}"), &format!(":{}", dev.base + i)))
+    };
+    let mut bodies = Vec::new();
+    for command in commands("A booking by curl") {
+        let said = run(&here(&command));
+        let (head, body) = said.split_once("\r\n\r\n").unwrap_or(("", &said));
+        let json: Value = serde_json::from_str(body).unwrap_or_else(|e| panic!("{command}\n{said}\n{e}"));
+        assert!(json.get("code").is_none(), "{command}\n{said}");
+        bodies.push((head.to_lowercase(), body.to_owned(), json));
+    }
+    assert_eq!(bodies.len(), 6, "a command came or went: look at what is checked here");
+    assert!(bodies[1].2["token"].is_string(), "{}", bodies[1].1);
+    assert_eq!(bodies[2].2["outcome"], "applied");
+    assert_eq!(bodies[3].1, bodies[2].1, "the same again: the same answer");
+    assert!(bodies[3].0.contains("idempotency-replayed: true"), "{}", bodies[3].0);
+    assert_eq!(bodies[4].2["items"].as_array().map(Vec::len), Some(2), "{}", bodies[4].1);
+    assert_eq!((&bodies[5].2["oversold"], &bodies[5].2["booked"]), (&Value::from(0), &Value::from(1)));
+
+    let pids = dev.pids();
+    assert_eq!(pids.len(), 3);
+    dev.process.terminate();
+    let status = dev.process.wait(Duration::from_secs(20)).expect("`dev` ends when told to");
+    assert!(status.success(), "{status}");
+    assert!(!pids.iter().any(|pid| runs(*pid)), "a node outlived `dev`");
+}
