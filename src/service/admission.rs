@@ -42,6 +42,11 @@ impl Admission {
         self.draining.load(Ordering::Relaxed)
     }
 
+    /// Results are forgotten by the replicated clock; while commands are shed for them, nothing but a tick moves it.
+    pub(super) fn sheds_for_results(&self) -> bool {
+        self.results.load(Ordering::Relaxed) != 0
+    }
+
     pub(super) fn refresh(&self, raft: &RaftNode) {
         let gauges = raft.gauges();
         let behind = gauges.persister_lag_entries > PERSISTER_LAG_ENTRIES_MAX

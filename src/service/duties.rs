@@ -11,8 +11,8 @@ use super::stamp::skew_ms;
 use crate::domain::command::ProposalBody;
 
 impl Service {
-    /// With no traffic nothing moves the replicated clock, so the leader proposes a `Tick` when a hold is due; one at a
-    /// time. A deposed leader's late tick is harmless: `clock = max(clock, stamp)`.
+    /// With no traffic nothing moves the replicated clock, so the leader proposes a `Tick` when a hold is due (or when
+    /// only time can make room for new results); one at a time. A deposed leader's late tick is harmless: `clock = max(clock, stamp)`.
     pub(super) async fn expire_on_time(self) {
         let mut every = interval(TICK_EVERY);
         every.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -21,9 +21,9 @@ impl Service {
             if !self.raft.view().is_leader {
                 continue;
             }
-            let Some(due) = self.raft.inspect(|inventory| inventory.next_due()) else { continue };
             let Some(now) = self.stamp_now() else { continue };
-            if now < due {
+            let due = self.raft.inspect(|inventory| inventory.next_due()).is_some_and(|due| due <= now);
+            if !due && !self.admission.sheds_for_results() {
                 continue;
             }
             let Ok(queued) = self.batcher.entry(ProposalBody::Tick) else { continue };
@@ -31,7 +31,7 @@ impl Service {
                 Ok(Ok(JobResult::Applied | JobResult::Decided(_))) => {}
                 // Not led any more, or lost: the next leader, or the next round here, sees the same hold due.
                 Ok(Ok(JobResult::NotLeader) | Err(_)) | Err(_) => {
-                    tracing::debug!(due_ms = due.0, "a tick was not applied");
+                    tracing::debug!("a tick was not applied");
                 }
             }
         }
