@@ -11,7 +11,7 @@ const NAMED_MAX: usize = 3;
 /// A pure function of the rejection, so that a replay says the same.
 pub(super) fn of_rejection(rejection: &Rejection) -> String {
     if let Some(reason) = &rejection.facts.reason {
-        return reason.clone();
+        return if reason.ends_with('.') { reason.clone() } else { format!("{reason}.") };
     }
     let what = names(&rejection.conflicts);
     match rejection.code {

@@ -103,3 +103,21 @@ pub(super) async fn scrape(State(api): State<Api>) -> Response {
     let content_type = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     ([(header::CONTENT_TYPE, content_type)], text).into_response()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_histograms_told_apart_by_route_and_code() {
+        let handle = install().expect("the only install of this process");
+        assert!(matches!(install(), Err(InstallError::Installed)));
+        let meter = Meter::new(&"/v1/batch".into(), "POST", 409, "seat_held");
+        meter.count(Duration::from_millis(2));
+        let text = handle.render();
+        let labels = r#"route="/v1/batch",method="POST",status="409",code="seat_held""#;
+        assert!(text.contains(&format!("{REQUESTS}{{{labels}}} 1")), "{text}");
+        assert!(text.contains(&format!("{DURATION}_bucket{{{labels},le=\"0.0025\"}} 1")), "{text}");
+        assert!(text.contains(&format!("{DURATION}_bucket{{{labels},le=\"0.001\"}} 0")), "{text}");
+    }
+}

@@ -121,7 +121,7 @@ pub(super) fn applying() -> Router {
         let n = count.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
         let name = |what: &str| format!("{what}-{n}");
         let request = crate::domain::command::Request {
-            key: context.key.clone().unwrap_or_else(|| Key::parse(&name("k")).expect("a valid key")),
+            key: context.key.clone().unwrap_or_else(|| Key::parse(&name("auto")).expect("a valid key")),
             key_made_by: KeyMaker::Client,
             fingerprint: Fingerprint(u128::from(blake3::hash(format!("{command:?}").as_bytes()).as_bytes()[0])),
             not_after: context.not_after,

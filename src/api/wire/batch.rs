@@ -224,8 +224,8 @@ impl Line<'_> {
         let key: Option<Result<Key, WireError>> = self.key.as_ref().map(|key| name(&key.0, "key"));
         let (key, command) = match (key.transpose(), self.command()) {
             (Ok(key), Ok(command)) => (key, Ok(command)),
-            (Ok(key), Err(WireError::Refused(rejection))) => (key, Err(rejection)),
-            (Err(WireError::Refused(rejection)), _) => (None, Err(rejection)),
+            (Ok(key), Err(WireError::Refused(rejection))) => (key, Err(*rejection)),
+            (Err(WireError::Refused(rejection)), _) => (None, Err(*rejection)),
             (_, Err(WireError::Malformed(detail))) | (Err(WireError::Malformed(detail)), _) => {
                 return Err(Problem::malformed(detail));
             }

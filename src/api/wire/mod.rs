@@ -42,7 +42,7 @@ pub enum WireError {
     /// Its shape is wrong: 400.
     Malformed(String),
     /// Its shape is right and a value is not allowed: 422.
-    Refused(Rejection),
+    Refused(Box<Rejection>),
 }
 
 impl WireError {
@@ -51,13 +51,13 @@ impl WireError {
     }
 
     pub fn invalid(detail: impl Into<String>) -> Self {
-        Self::Refused(Rejection::invalid(detail))
+        Self::from(Rejection::invalid(detail))
     }
 }
 
 impl From<Rejection> for WireError {
     fn from(rejection: Rejection) -> Self {
-        Self::Refused(rejection)
+        Self::Refused(Box::new(rejection))
     }
 }
 
