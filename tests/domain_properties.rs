@@ -232,18 +232,3 @@ fn the_same_seed_makes_the_same_commands() {
     assert_eq!(commands(7), commands(7));
     assert_ne!(commands(7), commands(8));
 }
-
-#[test]
-fn zz_model_only() {
-    let mut seen = Seen::default();
-    for seed in 0..250 {
-        let (mut generator, mut model) = (Generator::new(seed), Model::new());
-        for _ in 0..400 {
-            let proposal = generator.next(&model);
-            seen.count(&model.apply(&proposal));
-        }
-    }
-    eprintln!("{:#?}", seen.0);
-    let rare: Vec<_> = MUST_SEE.iter().filter(|name| seen.0.get(**name).copied().unwrap_or(0) < 20).collect();
-    eprintln!("rare {rare:?}");
-}

@@ -83,7 +83,7 @@ impl Generator {
             (3..6, Some(due)) => due - 1,
             (6..45, _) => self.now,
             (45..85, _) => self.now + self.random.between(1, 200),
-            (85..98, _) => self.now + self.random.between(200, 3_000),
+            (85..98, _) => self.now + self.random.between(200, 2_000),
             _ => self.now + self.random.between(3_000, 20_000),
         };
     }
@@ -442,7 +442,7 @@ impl Generator {
     }
 
     fn ttl(&mut self) -> u64 {
-        *self.random.pick(&[200, 1_000, 1_000, 3_000, 3_000, 7_000, 70_000])
+        if self.random.chance(6) { 70_000 } else { *self.random.pick(&[200, 1_000, 3_000, 7_000, 8_000]) }
     }
 
     fn customer(&mut self) -> Option<CustomerId> {

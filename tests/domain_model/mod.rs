@@ -227,6 +227,9 @@ impl Model {
         match &request.command {
             Command::Define { event, definition } => {
                 let (seats, pools) = self.contents(definition).expect("checked before");
+                if let Contents::Staged { staging, .. } = &definition.contents {
+                    self.state.stagings.remove(staging);
+                }
                 self.define(event, definition, seats, pools, request.if_match, out)
             }
             Command::Change { event, patch } => self.change(event, patch, request.if_match, out),
