@@ -31,7 +31,7 @@ const COMMANDS: usize = 110_000;
 /// Commands of one run: long enough to fill and empty the events a few times.
 const COMMANDS_PER_RUN: usize = 400;
 /// Replays that shrinking may take.
-const SHRINK_REPLAYS: usize = 3_000;
+const SHRINK_REPLAYS: usize = 1_500;
 
 fn setting(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is a number")))
@@ -119,8 +119,15 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
     format!("panic: {}", text.unwrap_or("without words"))
 }
 
-/// Leaves out whatever can be left out, big pieces first, while it still fails.
+/// What kind of failure it is, so that shrinking does not wander off to another one.
+fn kind(failure: &str) -> String {
+    let told = failure.split_once(": ").filter(|(at, _)| at.starts_with("proposal")).map_or(failure, |(_, told)| told);
+    told.chars().filter(|c| !c.is_ascii_digit()).take(24).collect()
+}
+
+/// Leaves out whatever can be left out, big pieces first, while it still fails in the same way.
 fn shrink(mut proposals: Vec<Proposal>) -> Vec<Proposal> {
+    let Some(wanted) = failure(&proposals).map(|failure| kind(&failure)) else { return proposals };
     let mut replays = 0;
     let mut piece = proposals.len() / 2;
     while piece > 0 {
@@ -130,7 +137,7 @@ fn shrink(mut proposals: Vec<Proposal>) -> Vec<Proposal> {
             let mut fewer = proposals.clone();
             fewer.drain(at..end);
             replays += 1;
-            if failure(&fewer).is_some() {
+            if failure(&fewer).is_some_and(|failure| kind(&failure) == wanted) {
                 proposals = fewer;
             } else {
                 at = end;

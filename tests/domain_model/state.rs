@@ -19,8 +19,8 @@ pub struct State {
     pub revision: Revision,
     pub settings: Option<Settings>,
     pub events: BTreeMap<EventId, Event>,
-    /// Version and definition version of what was deleted.
-    pub gone: BTreeMap<EventId, (Version, Version)>,
+    /// The last version of what was deleted.
+    pub gone: BTreeMap<EventId, Version>,
     pub results: BTreeMap<Key, Remembered>,
     pub slices: BTreeMap<(Key, u32), Remembered>,
     pub stagings: BTreeMap<StagingId, Parts>,
@@ -38,7 +38,6 @@ pub struct Event {
     pub head: EventHead,
     pub created_at: Millis,
     pub version: Version,
-    pub revision: Revision,
     pub definition_version: Version,
     pub seats: Vec<SeatDef>,
     pub pools: Vec<PoolDef>,
@@ -259,7 +258,7 @@ impl State {
             event: id.clone(),
             head: event.head.clone(),
             version: event.version,
-            revision: event.revision,
+            revision: self.revision,
             definition_version: event.definition_version,
             created_at: event.created_at,
             seats: event.seat_counts(),
@@ -303,7 +302,7 @@ impl State {
         Some(SeatView {
             seat: def.clone(),
             status: event.status(seat),
-            token: hold.map(|(token, _)| token.clone()),
+            token: hold.map(|(token, _)| token.clone()).or_else(|| order.and_then(|order| order.token.clone())),
             order: order.map(|order| order.id.clone()),
             customer,
         })
