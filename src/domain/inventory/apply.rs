@@ -10,12 +10,12 @@ use crate::domain::command::{
 use crate::domain::id::{EventId, Key};
 use crate::domain::outcome::{Answer, Code, Decision, Outcome, Rejection, Verdict};
 use crate::domain::record::{RecordKey, ResultClass};
-use crate::domain::value::{Millis, Version};
+use crate::domain::value::{Millis, PoolDef, SeatDef, Version};
 
 /// Results and lapsed holds evicted at the start of a proposal, at most.
 const EVICT_A_PROPOSAL: u32 = 64;
 /// Results evicted after each one recorded, at most: more than one, so that a table that is too full shrinks.
-const EVICT_A_RESULT: u32 = 4;
+pub(super) const EVICT_A_RESULT: u32 = 4;
 /// Most results that can be remembered: the index numbers them in 30 bits.
 const RESULTS_MAX: u64 = 1 << 29;
 
@@ -53,7 +53,7 @@ impl Inventory {
         self.dirty.extend(self.staging.evict(&self.settings, self.clock));
     }
 
-    fn evict_results(&mut self, budget: u32) {
+    pub(super) fn evict_results(&mut self, budget: u32) {
         let Self { results, lapsed, dirty, settings, clock, .. } = self;
         results.evict(settings, *clock, budget, |class, first| {
             dirty.insert(RecordKey::Results { class, first });
@@ -158,9 +158,13 @@ impl Inventory {
         if_match: Option<Version>,
         definition: &Definition,
     ) -> Result<Result<Outcome, Rejection>, StagingLost> {
+        let staged: (Vec<SeatDef>, Vec<PoolDef>);
         let (seats, pools) = match &definition.contents {
-            Contents::Inline { seats, pools } => (seats.clone(), pools.clone()),
-            Contents::Staged { staging, parts } => self.staging.collect(*staging, *parts).ok_or(StagingLost)?,
+            Contents::Inline { seats, pools } => (seats, pools),
+            Contents::Staged { staging, parts } => {
+                staged = self.staging.collect(*staging, *parts).ok_or(StagingLost)?;
+                (&staged.0, &staged.1)
+            }
         };
         Ok(self.define(event, if_match, &definition.head, seats, pools))
     }

@@ -1,6 +1,7 @@
 //! The invariants, checked anew from the records: who owns what, counted from holds and orders, never from counters.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
 
 use super::event::{EventCore, EventNo, counted};
 use super::hash::FixedIndex;
@@ -63,7 +64,7 @@ impl<'a> Auditor<'a> {
     }
 
     /// An owner says that it has these items.
-    fn claim(&mut self, who: &str, items: &[Item], state: SeatState) {
+    fn claim(&mut self, who: &dyn Display, items: &[Item], state: SeatState) {
         for item in items {
             match item {
                 Item::Seat(seat) => self.claim_seat(who, seat, state),
@@ -81,7 +82,7 @@ impl<'a> Auditor<'a> {
         }
     }
 
-    fn claim_seat(&mut self, who: &str, seat: &SeatId, state: SeatState) {
+    fn claim_seat(&mut self, who: &dyn Display, seat: &SeatId, state: SeatState) {
         let Some(at) = self.seat_at(seat) else {
             return self.violation(format!("{who} owns seat {seat}, which is not there"));
         };
@@ -169,17 +170,19 @@ pub(super) fn audit_event<'a>(auditor: &mut Auditor<'_>, holds: impl Iterator<It
         if hold.items.is_empty() {
             auditor.violation(format!("hold {no} is empty"));
         }
-        auditor.claim(&format!("hold {no}"), &hold.items, SeatState::held(no));
+        auditor.claim(&format_args!("hold {no}"), &hold.items, SeatState::held(no));
     }
-    let mut ids: BTreeSet<OrderId> = BTreeSet::new();
+    let mut ids: Vec<OrderId> = Vec::new();
     let core = auditor.core;
     for (seq, bytes) in core.orders.iter() {
         let order = Order::unpack(bytes);
         auditor.orders += 1;
-        auditor.claim(&format!("order {}", order.order), &order.items, SeatState::booked(seq));
-        if !ids.insert(order.order.clone()) {
-            auditor.violation(format!("order {} is there twice", order.order));
-        }
+        auditor.claim(&format_args!("order {}", order.order), &order.items, SeatState::booked(seq));
+        ids.push(order.order);
+    }
+    let index = FixedIndex::new(ids.iter().map(OrderId::as_str));
+    if let Some(at) = index.first_duplicate(|at| ids[at].as_str()) {
+        auditor.violation(format!("order {} is there twice", ids[at]));
     }
 }
 

@@ -79,6 +79,7 @@ impl Inventory {
         let fingerprint = Some(request.fingerprint);
         let first = self.results.record(class, request.key.clone(), fingerprint, Some(head), answer.clone());
         self.dirty.insert(RecordKey::Results { class, first });
+        self.evict_results(super::apply::EVICT_A_RESULT);
         Decision::Fresh(answer)
     }
 
@@ -89,6 +90,11 @@ impl Inventory {
         command: &BatchCommand,
         tokens: &mut Tokens<'_>,
     ) -> SliceAnswer {
+        // Refused by the edge before any key was looked up: so it is not recorded under a key of its own either.
+        let sale = match &command.command {
+            Ok(sale) => sale,
+            Err(rejection) => return SliceAnswer::Decided(self.answer(None, Verdict::Rejected(rejection.clone()))),
+        };
         let before = match &command.own {
             Some((key, fingerprint)) => self.decided(key.as_str(), Some(*fingerprint)),
             None => self.decided(&format!("{}:{index}", request.key), None),
@@ -98,14 +104,11 @@ impl Inventory {
             Some(Decision::KeyReused) => return SliceAnswer::KeyReused,
             Some(Decision::Fresh(_) | Decision::StagingLost) | None => {}
         }
-        let late = self.late(request.not_after);
-        let decided = match &command.command {
-            Err(rejection) => Err(rejection.clone()),
-            Ok(_) if late => Err(Rejection::new(Code::DeadlinePassed)),
-            Ok(command) => self.single(command, tokens),
+        let decided = match self.late(request.not_after) {
+            true => Err(Rejection::new(Code::DeadlinePassed)),
+            false => self.single(sale, tokens),
         };
-        let event = command.command.as_ref().ok().map(|command| &command.event);
-        let answer = self.answer(event, decided.map_or_else(Verdict::Rejected, Verdict::Applied));
+        let answer = self.answer(Some(&sale.event), decided.map_or_else(Verdict::Rejected, Verdict::Applied));
         if let Some((key, fingerprint)) = &command.own {
             self.record(key.clone(), *fingerprint, KeyMaker::Client, answer.clone());
         }

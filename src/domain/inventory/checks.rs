@@ -18,8 +18,10 @@ pub const SEATS_MAX: usize = 16_000_000;
 pub const POOLS_MAX: usize = 10_000;
 /// Largest capacity of a pool, and largest quantity; sums of them stay far from the end of 64 bits.
 pub const UNITS_MAX: u64 = 1_000_000_000_000;
-/// Longest text of an event, a seat or a pool (name, section, row, number, category, reason), in bytes.
+/// Longest name of an event, and longest reason of a block, in bytes.
 pub const TEXT_BYTES_MAX: usize = 1_024;
+/// Longest text of a seat or a pool (section, row, number, category, name), in bytes: 256 seats make one record.
+pub const SEAT_TEXT_BYTES_MAX: usize = 256;
 /// Longest labels of an event, all together, in bytes.
 pub const LABELS_BYTES_MAX: usize = 64 << 10;
 /// Longest time to live of a hold: ten years.
@@ -42,7 +44,7 @@ pub fn check_sale(command: &SaleCommand) -> Result<(), Rejection> {
         }
         SaleOp::BookDirect { items, .. } => check_items(items),
         SaleOp::Block { items, reason } | SaleOp::Unblock { items, reason } => {
-            check_text("reason", reason.as_deref())?;
+            check_text("reason", reason.as_deref(), TEXT_BYTES_MAX)?;
             check_items(items)
         }
     }
@@ -102,12 +104,12 @@ fn check_seats_once(items: &[Item]) -> Result<(), Rejection> {
     Ok(())
 }
 
-fn check_text(what: &str, text: Option<&str>) -> Result<(), Rejection> {
+fn check_text(what: &str, text: Option<&str>, bytes_max: usize) -> Result<(), Rejection> {
     match text {
-        Some(text) if text.len() > TEXT_BYTES_MAX => {
-            Err(Rejection::invalid(format!("{what} has {} bytes; at most {TEXT_BYTES_MAX} are allowed", text.len())))
+        Some(text) if text.len() > bytes_max => {
+            Err(Rejection::invalid(format!("{what} has {} bytes; at most {bytes_max} are allowed", text.len())))
         }
-        _ => Ok(()),
+        Some(_) | None => Ok(()),
     }
 }
 
@@ -141,7 +143,7 @@ fn as_str(text: Option<&Text>) -> Option<&str> {
 
 /// The same for a definition: duplicate seats or pools, capacities, hold policy.
 pub fn check_definition(head: &EventHead, seats: &[SeatDef], pools: &[PoolDef]) -> Result<(), Rejection> {
-    check_text("name", Some(&head.name))?;
+    check_text("name", Some(&head.name), TEXT_BYTES_MAX)?;
     check_policy(head.hold)?;
     check_labels(&head.labels)?;
     if seats.len() > SEATS_MAX || pools.len() > POOLS_MAX {
@@ -154,8 +156,8 @@ pub fn check_definition(head: &EventHead, seats: &[SeatDef], pools: &[PoolDef]) 
     }
     for pool in pools {
         check_capacity(pool.id.as_str(), pool.capacity)?;
-        check_text("category of a pool", as_str(pool.category.as_ref()))?;
-        check_text("name of a pool", as_str(pool.name.as_ref()))?;
+        check_text("category of a pool", as_str(pool.category.as_ref()), SEAT_TEXT_BYTES_MAX)?;
+        check_text("name of a pool", as_str(pool.name.as_ref()), SEAT_TEXT_BYTES_MAX)?;
     }
     let seat_index = FixedIndex::new(seats.iter().map(|seat| seat.id.as_str()));
     if let Some(at) = seat_index.first_duplicate(|at| seats[at].id.as_str()) {
@@ -169,11 +171,11 @@ pub fn check_definition(head: &EventHead, seats: &[SeatDef], pools: &[PoolDef]) 
 }
 
 fn check_seat(seat: &SeatDef) -> Result<(), Rejection> {
-    check_text("section of a seat", as_str(seat.section.as_ref()))?;
-    check_text("row of a seat", as_str(seat.row.as_ref()))?;
-    check_text("category of a seat", as_str(seat.category.as_ref()))?;
+    check_text("section of a seat", as_str(seat.section.as_ref()), SEAT_TEXT_BYTES_MAX)?;
+    check_text("row of a seat", as_str(seat.row.as_ref()), SEAT_TEXT_BYTES_MAX)?;
+    check_text("category of a seat", as_str(seat.category.as_ref()), SEAT_TEXT_BYTES_MAX)?;
     match &seat.number {
-        Some(SeatNumber::Text(text)) => check_text("number of a seat", Some(text)),
+        Some(SeatNumber::Text(text)) => check_text("number of a seat", Some(text), SEAT_TEXT_BYTES_MAX),
         Some(SeatNumber::Number(_)) | None => Ok(()),
     }
 }
@@ -187,7 +189,7 @@ fn check_capacity(pool: &str, capacity: u64) -> Result<(), Rejection> {
 
 /// The same for a patch.
 pub fn check_patch(patch: &Patch) -> Result<(), Rejection> {
-    check_text("name", as_str(patch.name.as_ref()))?;
+    check_text("name", as_str(patch.name.as_ref()), TEXT_BYTES_MAX)?;
     if let Some(hold) = patch.hold {
         hold.ttl_ms.map_or(Ok(()), check_ttl)?;
         hold.max_ttl_ms.map_or(Ok(()), check_ttl)?;
@@ -196,8 +198,8 @@ pub fn check_patch(patch: &Patch) -> Result<(), Rejection> {
     let mut seen = BTreeSet::new();
     for pool in &patch.pools {
         check_capacity(pool.id.as_str(), pool.capacity.unwrap_or(0))?;
-        check_text("category of a pool", as_str(pool.category.as_ref()))?;
-        check_text("name of a pool", as_str(pool.name.as_ref()))?;
+        check_text("category of a pool", as_str(pool.category.as_ref()), SEAT_TEXT_BYTES_MAX)?;
+        check_text("name of a pool", as_str(pool.name.as_ref()), SEAT_TEXT_BYTES_MAX)?;
         if !seen.insert(&pool.id) {
             return Err(duplicate("pool", pool.id.as_str()));
         }

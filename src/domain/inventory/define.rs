@@ -15,14 +15,13 @@ use crate::domain::record::RecordKey;
 use crate::domain::value::{EventHead, PoolCounts, PoolDef, SeatDef, SeatStatus, Version};
 
 /// A new definition, where it differs from the old.
-#[derive(Default)]
-struct Redefinition {
+struct Redefinition<'a> {
     head: Option<EventHead>,
-    seats: Option<Vec<SeatDef>>,
-    pools: Option<Vec<PoolDef>>,
+    seats: Option<&'a [SeatDef]>,
+    pools: Option<&'a [PoolDef]>,
 }
 
-impl Redefinition {
+impl Redefinition<'_> {
     fn is_empty(&self) -> bool {
         self.head.is_none() && self.seats.is_none() && self.pools.is_none()
     }
@@ -48,14 +47,14 @@ impl Inventory {
         id: &EventId,
         if_match: Option<Version>,
         head: &EventHead,
-        seats: Vec<SeatDef>,
-        pools: Vec<PoolDef>,
+        seats: &[SeatDef],
+        pools: &[PoolDef],
     ) -> Result<Outcome, Rejection> {
-        check_definition(head, &seats, &pools)?;
+        check_definition(head, seats, pools)?;
         self.check_if_match(id, if_match)?;
         let created = match self.event_no(id) {
             None => {
-                self.create(id, head, &seats, &pools);
+                self.create(id, head, seats, pools);
                 true
             }
             Some(no) => {
@@ -83,7 +82,7 @@ impl Inventory {
         core.lay_seats(seats, &vec![SeatState::FREE; seats.len()]);
         let counts: Vec<PoolCounts> = pools.iter().map(|pool| free_pool(pool.capacity)).collect();
         core.lay_pools(pools, &counts);
-        self.slots[no as usize].live = Some(Box::new(Event::new(core)));
+        self.slots[no as usize].live = Some(Box::new(Event::new(core).expect("a new event has no orders")));
         self.recount(no);
         self.mark_blocks(no, 0, 0);
         let seat = |def: &SeatDef| Change::Seat { seat: def.id.clone(), status: SeatStatus::Free };
@@ -108,18 +107,20 @@ impl Inventory {
         let mut pools: Vec<PoolDef> = core.pool_defs().cloned().collect();
         let mut failures = Failures::default();
         for change in &patch.pools {
-            match self.live_event(no).pool_at(&change.id) {
-                Some(at) => patch_pool(&mut pools[at as usize], change),
-                None => failures.conflict(Code::PoolNotFound, Conflict::NoPool { pool: change.id.clone() }),
-            }
+            let Some(at) = self.live_event(no).pool_at(&change.id) else {
+                failures.conflict(Code::PoolNotFound, Conflict::NoPool { pool: change.id.clone() });
+                continue;
+            };
+            let def = &mut pools[at as usize];
+            patch_pool(def, change);
+            check_capacity(&mut failures, def, core.pool_count(at));
         }
+        failures.finish()?;
         let new = Redefinition {
             head: (head != *core.info.head).then_some(head),
             seats: None,
-            pools: (!core.pool_defs().eq(pools.iter())).then_some(pools),
+            pools: (!core.pool_defs().eq(pools.iter())).then_some(pools.as_slice()),
         };
-        self.check_pools(&mut failures, no, new.pools.as_deref());
-        failures.finish()?;
         self.redefine(no, new)?;
         Ok(Outcome::Changed { event: Box::new(self.live_event(no).core.view(self.revision)) })
     }
@@ -127,28 +128,22 @@ impl Inventory {
     fn check_pools(&self, failures: &mut Failures, no: EventNo, pools: Option<&[PoolDef]>) {
         let Some(pools) = pools else { return };
         let event = self.live_event(no);
-        let too_low =
-            |pool: &PoolId, available: u64, requested: u64| Conflict::Pool { pool: pool.clone(), available, requested };
         for def in pools {
-            let committed = event.pool_at(&def.id).map_or(0, |at| committed(event.core.pool_count(at)));
-            if def.capacity < committed {
-                failures.conflict(Code::CapacityBelowCommitted, too_low(&def.id, committed, def.capacity));
-            }
+            let counts = event.pool_at(&def.id).map_or(PoolCounts::default(), |at| event.core.pool_count(at));
+            check_capacity(failures, def, counts);
         }
         let kept: BTreeSet<&PoolId> = pools.iter().map(|def| &def.id).collect();
         for (def, counts) in event.core.pools().filter(|(def, _)| !kept.contains(&def.id)) {
-            if committed(counts) > 0 {
-                failures.conflict(Code::CapacityBelowCommitted, too_low(&def.id, committed(counts), 0));
-            }
+            check_capacity(failures, &PoolDef { capacity: 0, ..def.clone() }, counts);
         }
     }
 
-    fn redefine(&mut self, no: EventNo, new: Redefinition) -> Result<(), Rejection> {
+    fn redefine(&mut self, no: EventNo, new: Redefinition<'_>) -> Result<(), Rejection> {
         if new.is_empty() {
             return Ok(());
         }
         let mut failures = Failures::default();
-        let removed = new.seats.as_deref().map(|seats| removed_seats(&self.live_event(no).core, seats));
+        let removed = new.seats.map(|seats| removed_seats(&self.live_event(no).core, seats));
         for at in removed.iter().flatten() {
             let core = &self.live_event(no).core;
             match core.seat_state(*at).status() {
@@ -156,14 +151,14 @@ impl Inventory {
                 status => failures.seat_in(core.seat_id(*at), status),
             }
         }
-        self.check_pools(&mut failures, no, new.pools.as_deref());
+        self.check_pools(&mut failures, no, new.pools);
         failures.finish()?;
         let (seat_blocks, pool_blocks) = self.block_counts(no);
         let mut changes = Vec::new();
-        if let (Some(seats), Some(removed)) = (&new.seats, &removed) {
+        if let (Some(seats), Some(removed)) = (new.seats, &removed) {
             self.replace_seats(no, seats, removed, &mut changes);
         }
-        if let Some(pools) = &new.pools {
+        if let Some(pools) = new.pools {
             self.replace_pools(no, pools, &mut changes);
         }
         let info = &mut self.event_mut(no).core.info;
@@ -299,6 +294,14 @@ impl Inventory {
 
 fn committed(counts: PoolCounts) -> u64 {
     counts.held + counts.booked + counts.blocked
+}
+
+/// The capacity must be enough for all that is held, booked and blocked.
+fn check_capacity(failures: &mut Failures, def: &PoolDef, counts: PoolCounts) {
+    let (pool, available, requested) = (def.id.clone(), committed(counts), def.capacity);
+    if requested < available {
+        failures.conflict(Code::CapacityBelowCommitted, Conflict::Pool { pool, available, requested });
+    }
 }
 
 fn free_pool(capacity: u64) -> PoolCounts {

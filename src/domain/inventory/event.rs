@@ -10,6 +10,7 @@ use super::chunk::ChunkLog;
 use super::hash::{FixedIndex, NameIndex, name_hash};
 use super::orders::Order;
 use super::seats::{self, Interner, SEATS_A_BLOCK, SeatDefs, SeatState, SeatStates};
+use crate::domain::codec::CodecError;
 use crate::domain::id::{CustomerId, EventId, OrderId, PoolId, SeatId};
 use crate::domain::value::{
     EventHead, EventView, Millis, PoolCounts, PoolDef, PoolView, Revision, SeatCounts, SeatDef, SeatStatus, Totals,
@@ -199,7 +200,8 @@ pub(super) struct Event {
 }
 
 impl Event {
-    pub(super) fn new(core: EventCore) -> Self {
+    /// The event with its indexes. An order that cannot be decoded is an error.
+    pub(super) fn new(core: EventCore) -> Result<Self, CodecError> {
         let mut event = Self {
             core,
             seat_index: FixedIndex::default(),
@@ -213,13 +215,13 @@ impl Event {
         event.index_seats();
         event.index_pools();
         for (seq, bytes) in event.core.orders.iter() {
-            let order = Order::unpack(bytes);
+            let order = Order::try_unpack(bytes)?;
             event.order_index.insert(name_hash(order.order.as_str()), low(seq));
             if let Some(customer) = &order.customer {
                 event.customer_index.insert(name_hash(customer.as_str()), low(seq));
             }
         }
-        event
+        Ok(event)
     }
 
     pub(super) fn index_seats(&mut self) {

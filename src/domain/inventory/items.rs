@@ -22,6 +22,9 @@ pub(super) fn units(items: &[Item]) -> u64 {
 
 /// `base` with `more` added: lines of the same pool become one, at the place of the first.
 pub(super) fn merged(base: &[Item], more: &[Item]) -> Vec<Item> {
+    if base.len() + more.len() == 1 {
+        return base.iter().chain(more).cloned().collect();
+    }
     let mut all: Vec<Item> = Vec::with_capacity(base.len() + more.len());
     let mut pools: BTreeMap<&PoolId, usize> = BTreeMap::new();
     for item in base.iter().chain(more) {

@@ -25,6 +25,9 @@
 //! On purpose not here: JSON, storage, time, tokens (they come with the request), and any reading of the state to decide
 //! something outside `apply`, except [`Inventory::early_refusal`], which can only say no.
 
+// A refusal is the commonest answer of all and is handed on by value up to its record; boxing it would cost more.
+#![allow(clippy::result_large_err)]
+
 mod apply;
 mod audit;
 mod batch;
@@ -64,8 +67,8 @@ use event::Event;
 use frozen::FrozenSlot;
 
 pub use checks::{
-    ATOMIC_COMMANDS_MAX, ITEMS_MAX, LABELS_BYTES_MAX, POOLS_MAX, SEATS_MAX, TEXT_BYTES_MAX, TTL_MS_MAX, UNITS_MAX,
-    check_definition, check_patch, check_sale,
+    ATOMIC_COMMANDS_MAX, ITEMS_MAX, LABELS_BYTES_MAX, POOLS_MAX, SEAT_TEXT_BYTES_MAX, SEATS_MAX, TEXT_BYTES_MAX,
+    TTL_MS_MAX, UNITS_MAX, check_definition, check_patch, check_sale,
 };
 pub(super) use chunk::Chunk;
 pub(super) use event::{EventInfo, EventNo};

@@ -7,7 +7,6 @@ use super::chunk::{Chunk, ChunkLog};
 use super::event::{Event, EventCore, EventInfo, EventNo, POOLS_A_BLOCK};
 use super::expire::LapsedHolds;
 use super::holds::{HoldChunks, Holds};
-use super::orders::Order;
 use super::results::Results;
 use super::seats::{Interner, SEATS_A_BLOCK, SeatDefs, SeatStates};
 use super::staging::Stagings;
@@ -301,7 +300,9 @@ impl Loading {
                 LoadedEvent::Live(info) => {
                     let core = load_event(no, info, self.parts.remove(&no).unwrap_or_default())?;
                     let id = core.info.id.clone();
-                    EventSlot { id, last_version: Version(0), live: Some(Box::new(Event::new(core))) }
+                    let orders_key = RecordKey::Orders { event: no, first: 0 };
+                    let event = Event::new(core).map_err(|e| broken(orders_key, e.to_string()))?;
+                    EventSlot { id, last_version: Version(0), live: Some(Box::new(event)) }
                 }
             };
             inventory.event_nos.insert(slot.id.clone(), no);
@@ -344,9 +345,6 @@ fn load_event(no: EventNo, info: EventInfo, parts: EventParts) -> Result<EventCo
         .ok_or_else(|| key(|event| RecordKey::PoolCounts { event, block: 0 }))?;
     let orders_key = RecordKey::Orders { event: no, first: 0 };
     let orders = ChunkLog::from_chunks(0, info.orders_next, parts.orders).map_err(|why| broken(orders_key, why))?;
-    for (_, bytes) in orders.iter() {
-        Order::try_unpack(bytes).map_err(|e| broken(orders_key, e.to_string()))?;
-    }
     Ok(EventCore { info, seat_defs, seat_states, pool_defs, pool_counts, orders })
 }
 
