@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use lastseat::domain::change::{Change, ChangeSet};
 use lastseat::domain::command::Proposal;
-use lastseat::domain::id::{EventId, PoolId, SeatId};
+use lastseat::domain::id::{EventId, Key, PoolId, SeatId};
 use lastseat::domain::inventory::{Applied, Frozen, Inventory, StateHash};
 use lastseat::domain::record::{RecordBody, RecordKey};
 use lastseat::domain::value::{PoolCounts, SeatStatus, Totals, Version};
@@ -220,9 +220,13 @@ impl World {
         for event in self.model.state.events.keys().chain(self.model.state.gone.keys()) {
             self.look_at(event)?;
         }
-        for (key, known) in &self.model.state.results {
-            let given = self.inventory.recorded(key).map(|answer| compare::plain(&answer));
-            same(&format!("what is recorded under {key}"), &Some(compare::plain(&known.answer)), &given)?;
+        let batches = self.model.state.slices.keys();
+        let inside = batches.clone().map(|(key, start)| Key::parse(&format!("{key}:{start}")).unwrap());
+        let keys = self.model.state.results.keys().cloned().chain(batches.map(|(key, _)| key.clone())).chain(inside);
+        for key in keys {
+            let wanted = self.model.recorded(&key).map(|answer| compare::plain(&answer));
+            let given = self.inventory.recorded(&key).map(|answer| compare::plain(&answer));
+            same(&format!("what is recorded under {key}"), &wanted, &given)?;
         }
         Ok(())
     }

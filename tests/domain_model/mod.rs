@@ -33,7 +33,7 @@ use lastseat::domain::inventory::Applied;
 use lastseat::domain::outcome::{Answer, Code, Conflict, Decision, Facts, Outcome, Rejection, SliceAnswer, Verdict};
 use lastseat::domain::value::{Millis, PoolDef, SeatDef, SeatStatus, Version};
 
-use state::Remembered;
+use state::{Remembered, RememberedSlice};
 
 /// The second model: give it the proposals that the inventory gets.
 #[derive(Debug, Clone, Default)]
@@ -168,6 +168,9 @@ impl Model {
                 Some(_) => Decision::KeyReused,
             };
         }
+        if self.state.slices.keys().any(|(batch, _)| *batch == request.key) {
+            return Decision::KeyReused;
+        }
         if let Command::Define { definition, .. } = &request.command
             && self.contents(definition).is_none()
         {
@@ -242,6 +245,7 @@ impl Model {
             }
             Command::AtomicBatch(commands) => self.atomic(commands, &mut tokens, out),
             Command::BatchSlice(_) => unreachable!("decided elsewhere"),
+            Command::Void { key } if *key == request.key => reject(Code::Invalid),
             Command::Void { key } => Ok(self.void(key)),
             Command::Configure(settings) => {
                 self.state.settings = Some(*settings);
@@ -275,11 +279,11 @@ impl Model {
 
     /// Decided → what happened; else never.
     fn void(&mut self, key: &Key) -> Outcome {
-        if let Some(known) = self.state.results.get(key) {
-            return match known.fingerprint {
-                Some(_) => Outcome::NotVoided(Box::new(known.answer.clone())),
-                None => Outcome::Voided,
-            };
+        if self.state.results.get(key).is_some_and(|known| known.fingerprint.is_none()) {
+            return Outcome::Voided;
+        }
+        if let Some(answer) = self.recorded(key) {
+            return Outcome::NotVoided(Box::new(answer));
         }
         let mut rejection = Rejection::new(Code::Voided);
         rejection.facts.key = Some(key.clone());
@@ -288,20 +292,58 @@ impl Model {
         Outcome::Voided
     }
 
+    /// What is recorded under a key: of a single request, of a whole batch, or of a command inside a batch.
+    pub fn recorded(&self, key: &Key) -> Option<Answer> {
+        let single = || self.state.results.get(key).map(|known| known.answer.clone());
+        self.whole_batch(key).or_else(single).or_else(|| self.inside_batch(key))
+    }
+
+    /// The answers of a batch, once all its slices are decided.
+    fn whole_batch(&self, key: &Key) -> Option<Answer> {
+        let slices: Vec<_> = self.state.slices.iter().filter(|((batch, _), _)| batch == key).collect();
+        let mut answers = Vec::new();
+        for ((_, start), slice) in &slices {
+            if *start as usize != answers.len() {
+                return None;
+            }
+            answers.extend(slice.answers().iter().cloned());
+        }
+        let (_, last) = slices.last()?;
+        let verdict = Verdict::Applied(Outcome::BatchSlice(answers.clone()));
+        (answers.len() == last.total as usize).then(|| Answer { verdict, ..last.answer.clone() })
+    }
+
+    /// `{batch key}:{index}`, for a command without a key of its own.
+    fn inside_batch(&self, key: &Key) -> Option<Answer> {
+        let (batch, index) = key.as_str().rsplit_once(':')?;
+        let index: u32 = index.parse().ok()?;
+        for ((known, start), slice) in &self.state.slices {
+            let at = index.checked_sub(*start).map(|at| at as usize);
+            if known.as_str() == batch
+                && let Some(at) = at
+                && let Some(SliceAnswer::Decided(answer)) = slice.answers().get(at)
+                && !slice.own[at]
+            {
+                return Some(answer.clone());
+            }
+        }
+        None
+    }
+
     /// Each by itself, in order.
     fn slice(&mut self, request: &Request, slice: &BatchSlice, out: &mut Applied) -> Decision {
+        let of_batch = self.state.slices.iter().filter(|((key, _), _)| *key == request.key);
+        if of_batch.clone().any(|(_, known)| known.fingerprint != request.fingerprint) {
+            return Decision::KeyReused;
+        }
+        if let Some(known) = self.state.slices.get(&(request.key.clone(), slice.start)) {
+            return Decision::Replayed(known.answer.clone());
+        }
         if let Some(known) = self.state.results.get(&request.key) {
             return match known.fingerprint {
                 None => Decision::Replayed(known.answer.clone()),
                 Some(_) => Decision::KeyReused,
             };
-        }
-        let of_batch = self.state.slices.iter().filter(|((key, _), _)| *key == request.key);
-        if of_batch.clone().any(|(_, known)| known.fingerprint != Some(request.fingerprint)) {
-            return Decision::KeyReused;
-        }
-        if let Some(known) = self.state.slices.get(&(request.key.clone(), slice.start)) {
-            return Decision::Replayed(known.answer.clone());
         }
         let late = request.not_after.is_some_and(|limit| self.state.clock > limit);
         let mut tokens = request.fresh_tokens.clone();
@@ -324,6 +366,12 @@ impl Model {
                 answers.push(if same { SliceAnswer::Decided(known.answer.clone()) } else { SliceAnswer::KeyReused });
                 continue;
             }
+            if let Some((key, _)) = &command.own
+                && self.state.slices.keys().any(|(batch, _)| batch == key)
+            {
+                answers.push(SliceAnswer::KeyReused);
+                continue;
+            }
             let result = self.all_or_nothing(late, out, |model, out| {
                 let mut touched = BTreeSet::new();
                 let outcome = model.sale(sale, &mut tokens, &mut touched)?;
@@ -342,7 +390,9 @@ impl Model {
             answers.push(SliceAnswer::Decided(answer));
         }
         let answer = self.answer(None, Verdict::Applied(Outcome::BatchSlice(answers)));
-        let remembered = Remembered { fingerprint: Some(request.fingerprint), answer: answer.clone() };
+        let own = slice.commands.iter().map(|command| command.own.is_some()).collect();
+        let fingerprint = request.fingerprint;
+        let remembered = RememberedSlice { fingerprint, answer: answer.clone(), total: slice.total, own };
         self.state.slices.insert((request.key.clone(), slice.start), remembered);
         Decision::Fresh(answer)
     }

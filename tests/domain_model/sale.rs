@@ -370,7 +370,9 @@ fn rebook(
     let mut nos = Nos::default();
     owned(event, items, Some(&hold.items), Code::TokenMismatch, &mut nos);
     let bundle = items.map_or_else(|| hold.items.clone(), Bundle::of);
-    free(event, &bundle.items(), &mut nos);
+    if nos.codes.is_empty() {
+        free(event, &bundle.items(), &mut nos);
+    }
     if let Some(limit) = event.head.limits.per_customer
         && let Some(customer) = &hold.customer
     {

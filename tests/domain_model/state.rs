@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use lastseat::domain::command::{Settings, StagingId};
 use lastseat::domain::id::{CustomerId, EventId, Key, OrderId, PoolId, SeatId, Token};
 use lastseat::domain::command::Fingerprint;
-use lastseat::domain::outcome::Answer;
+use lastseat::domain::outcome::{Answer, Outcome, SliceAnswer, Verdict};
 use lastseat::domain::value::{
     EventHead, EventView, HoldView, Item, Millis, OrderView, PoolCounts, PoolDef, PoolView, Revision, SeatCounts,
     SeatDef, SeatStatus, SeatView, Totals, Version,
@@ -22,7 +22,7 @@ pub struct State {
     /// The last version of what was deleted.
     pub gone: BTreeMap<EventId, Version>,
     pub results: BTreeMap<Key, Remembered>,
-    pub slices: BTreeMap<(Key, u32), Remembered>,
+    pub slices: BTreeMap<(Key, u32), RememberedSlice>,
     pub stagings: BTreeMap<StagingId, Parts>,
 }
 
@@ -31,6 +31,25 @@ pub struct State {
 pub struct Remembered {
     pub fingerprint: Option<Fingerprint>,
     pub answer: Answer,
+}
+
+/// A slice of an independent batch.
+#[derive(Debug, Clone)]
+pub struct RememberedSlice {
+    pub fingerprint: Fingerprint,
+    pub answer: Answer,
+    pub total: u32,
+    /// Which of its commands have keys of their own.
+    pub own: Vec<bool>,
+}
+
+impl RememberedSlice {
+    pub fn answers(&self) -> &[SliceAnswer] {
+        match &self.answer.verdict {
+            Verdict::Applied(Outcome::BatchSlice(answers)) => answers,
+            other => panic!("{other:?} is no answer to a slice"),
+        }
+    }
 }
 
 #[derive(Debug, Clone)]
