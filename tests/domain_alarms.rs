@@ -46,18 +46,14 @@ fn mixed(base: &Records, other: &Records, taken: impl Fn(&RecordKey) -> bool) ->
     kept.chain(swapped).map(|(key, body)| (*key, body.clone())).collect()
 }
 
-/// What is said about these records: why they cannot be loaded, or what `audit` finds. The event's own audit must see
-/// it too when `in_event`.
+/// What `audit` finds in these records; the event's own audit must see it too when `in_event`.
 fn alarm(records: Records, in_event: bool) -> String {
-    let inventory = match Inventory::from_records(records) {
-        Ok(inventory) => inventory,
-        Err(error) => return format!("not loaded: {error}"),
-    };
+    let inventory = Inventory::from_records(records).expect("each record is well-formed");
     let violations = inventory.freeze().audit();
     assert!(!violations.is_empty(), "the audit sees nothing");
     if in_event {
         let report = inventory.freeze_event(&EventId::parse("e").unwrap()).unwrap().audit();
-        assert!(!report.violations.is_empty() || report.oversold > 0, "the audit of the event sees nothing: {report:?}");
+        assert!(!report.violations.is_empty(), "the audit of the event sees nothing: {report:?}");
     }
     violations.join("; ")
 }
@@ -86,8 +82,9 @@ fn a_hold_whose_seat_is_free_is_seen() {
 
 #[test]
 fn a_booked_seat_without_an_order_is_seen() {
-    let (before, after) = (records(&[DEFINE]), records(&[DEFINE, "buy e A-1 order o1"]));
-    alarm(mixed(&after, &before, |key| matches!(key, RecordKey::Orders { .. })), true);
+    let (units, seat) = (records(&[DEFINE, "buy e standing*1 order o1"]), records(&[DEFINE, "buy e A-1 order o1"]));
+    let seen = alarm(mixed(&seat, &units, |key| matches!(key, RecordKey::Orders { .. })), true);
+    assert!(seen.contains("A-1"), "{seen}");
 }
 
 #[test]
@@ -135,8 +132,6 @@ fn pool_numbers_that_do_not_add_up_are_seen() {
     for act in ["reserve e standing*2", "buy e standing*2 order o1"] {
         let after = records(&["define e pools standing=10", act]);
         alarm(mixed(&after, &before, |key| matches!(key, RecordKey::PoolCounts { .. })), true);
-        let owners = |key: &RecordKey| matches!(key, RecordKey::Holds { .. } | RecordKey::Orders { .. });
-        alarm(mixed(&after, &before, owners), true);
     }
 }
 
@@ -144,23 +139,16 @@ fn pool_numbers_that_do_not_add_up_are_seen() {
 fn an_oversold_pool_is_counted() {
     let wide = records(&["define e pools standing=10", "buy e standing*8 order o1"]);
     let narrow = records(&["define e pools standing=3", "buy e standing*3 order o1"]);
-    let taken = |key: &RecordKey| matches!(key, RecordKey::Orders { .. } | RecordKey::PoolCounts { .. });
-    let Ok(inventory) = Inventory::from_records(mixed(&narrow, &wide, taken)) else { return };
+    let broken = mixed(&narrow, &wide, |key| matches!(key, RecordKey::Orders { .. }));
+    let inventory = Inventory::from_records(broken).unwrap();
     let report = inventory.freeze_event(&EventId::parse("e").unwrap()).unwrap().audit();
-    let whole = inventory.freeze().audit();
-    assert!(!whole.is_empty(), "{report:?}");
-}
-
-#[test]
-fn a_hold_that_should_have_expired_is_seen() {
-    let early = records(&[DEFINE, "reserve e A-1 ttl 10s"]);
-    let late = records(&[DEFINE, "reserve e A-1 ttl 10s", "at 12:00:10.000"]);
-    alarm(mixed(&early, &late, |key| matches!(key, RecordKey::Header)), false);
+    assert_eq!((report.booked, report.oversold), (8, 5), "{report:?}");
+    assert!(!report.violations.is_empty() && !inventory.freeze().audit().is_empty());
 }
 
 #[test]
 fn a_revision_that_ran_backwards_is_seen() {
-    let early = records(&[DEFINE]);
+    let early = records(&[DEFINE, "configure", "configure"]);
     let late = records(&[DEFINE, "block e A-1", "unblock e A-1"]);
     // Versions of an event add up to no more than the revisions of the group.
     alarm(mixed(&late, &early, |key| matches!(key, RecordKey::Header)), false);
@@ -176,7 +164,8 @@ fn records_that_are_missing_are_not_loaded_or_seen() {
         if matches!(key, RecordKey::Results { .. }) {
             continue;
         }
-        let what = std::panic::catch_unwind(|| alarm(fewer, false));
-        assert!(what.is_ok(), "nobody notices that {key:?} is missing");
+        if let Ok(inventory) = Inventory::from_records(fewer) {
+            assert!(!inventory.freeze().audit().is_empty(), "nobody notices that {key:?} is missing");
+        }
     }
 }
