@@ -7,7 +7,7 @@ use std::borrow::Borrow;
 use std::fmt;
 
 use compact_str::CompactString;
-use serde::de::{self, Deserialize, Deserializer, Visitor};
+use serde::de::{Deserialize, Deserializer, Error, Visitor};
 use serde::ser::{Serialize, Serializer};
 
 /// Longest name, in characters.
@@ -24,12 +24,25 @@ pub enum IdError {
     BadCharacter(char),
 }
 
+/// Which bytes a name may have. A table, because every name that is read back is checked.
+const ALLOWED: [bool; 256] = {
+    let mut allowed = [false; 256];
+    let mut byte = 0;
+    while byte < 128 {
+        let c = byte as u8;
+        allowed[byte] = c.is_ascii_alphanumeric() || matches!(c, b'.' | b'_' | b'-' | b':' | b'~' | b' ');
+        byte += 1;
+    }
+    allowed
+};
+
 fn check(text: &str) -> Result<(), IdError> {
     if text.is_empty() {
         return Err(IdError::Empty);
     }
-    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | ':' | '~' | ' ');
-    if let Some(bad) = text.chars().find(|c| !allowed(*c)) {
+    if !text.bytes().all(|byte| ALLOWED[usize::from(byte)]) {
+        let allowed = |c: &char| u8::try_from(*c).is_ok_and(|byte| ALLOWED[usize::from(byte)]);
+        let bad = text.chars().find(|c| !allowed(c)).unwrap_or(char::REPLACEMENT_CHARACTER);
         return Err(IdError::BadCharacter(bad));
     }
     if text.len() > ID_CHARS_MAX {
@@ -82,9 +95,7 @@ macro_rules! id_type {
 
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let text = deserializer.deserialize_bytes(Unpack)?;
-                check(&text).map_err(de::Error::custom)?;
-                Ok(Self(text))
+                Ok(Self(deserializer.deserialize_bytes(Unpack)?))
             }
         }
     };
@@ -155,17 +166,19 @@ fn uuid_bytes(text: &str) -> Option<[u8; 16]> {
     Some(raw)
 }
 
-fn uuid_text(raw: &[u8]) -> CompactString {
+fn uuid_text(raw: &[u8; 16]) -> CompactString {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let mut text = CompactString::with_capacity(36);
-    for (at, byte) in raw.iter().enumerate() {
-        if matches!(at, 4 | 6 | 8 | 10) {
-            text.push('-');
+    let mut text = [b'-'; 36];
+    let mut at = 0;
+    for (no, byte) in raw.iter().enumerate() {
+        if matches!(no, 4 | 6 | 8 | 10) {
+            at += 1;
         }
-        text.push(char::from(DIGITS[usize::from(byte >> 4)]));
-        text.push(char::from(DIGITS[usize::from(byte & 15)]));
+        text[at] = DIGITS[usize::from(byte >> 4)];
+        text[at + 1] = DIGITS[usize::from(byte & 15)];
+        at += 2;
     }
-    text
+    CompactString::new(std::str::from_utf8(&text).expect("digits and hyphens are UTF-8"))
 }
 
 struct Unpack;
@@ -177,13 +190,42 @@ impl Visitor<'_> for Unpack {
         f.write_str("the bytes of a name")
     }
 
-    fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<CompactString, E> {
-        if bytes.first() == Some(&UUID_MARK) {
-            return match bytes.len() {
-                17 => Ok(uuid_text(&bytes[1..])),
-                other => Err(E::custom(format!("a packed UUID of {other} bytes"))),
+    fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<CompactString, E> {
+        if let Some((&UUID_MARK, raw)) = bytes.split_first() {
+            return match raw.try_into() {
+                Ok(raw) => Ok(uuid_text(raw)),
+                Err(_) => Err(E::custom(format!("a packed UUID of {} bytes", bytes.len()))),
             };
         }
-        std::str::from_utf8(bytes).map(CompactString::new).map_err(E::custom)
+        let text = std::str::from_utf8(bytes).map_err(E::custom)?;
+        check(text).map_err(E::custom)?;
+        Ok(CompactString::new(text))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::codec;
+
+    #[test]
+    fn every_name_comes_back_from_its_bytes_and_a_uuid_takes_17() {
+        let uuid = "0190a3e2-7b4c-7d1e-8f00-00aabbccddee";
+        for text in ["a", "A-1", "x y~z:._-", uuid, "0190A3E2-7b4c-7d1e-8f00-00aabbccddee", &"n".repeat(128)] {
+            let key = Key::parse(text).expect("a name");
+            assert_eq!(codec::decode::<Key>(&codec::encode(&key)), Ok(key));
+        }
+        assert_eq!(codec::encode(&Key::parse(uuid).expect("a name")).len(), 1 + 17);
+    }
+
+    #[test]
+    fn what_is_no_name_is_refused_also_in_bytes() {
+        assert_eq!(Key::parse(""), Err(IdError::Empty));
+        assert_eq!(Key::parse("a\u{e9}b"), Err(IdError::BadCharacter('\u{e9}')));
+        assert_eq!(Key::parse("a/b"), Err(IdError::BadCharacter('/')));
+        assert_eq!(Key::parse(&"n".repeat(129)), Err(IdError::TooLong(129)));
+        for bytes in [vec![3, b'a', b'/', b'b'], vec![0], vec![3, 0, 1, 2]] {
+            assert!(codec::decode::<Key>(&bytes).is_err(), "{bytes:?}");
+        }
     }
 }

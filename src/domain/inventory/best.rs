@@ -139,3 +139,103 @@ fn blocks_of(free: &[bool], fits: &[bool], quantity: usize) -> (Option<usize>, O
     }
     (None, any)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::inventory::seats::SeatState;
+    use crate::domain::inventory::tests::{head, row_seat};
+    use crate::domain::value::{Millis, Revision, SeatDef, Version};
+
+    /// Rows drawn as text, one a line: `.` free, `x` taken. A row named `-` is no row.
+    fn drawn(rows: &[(&str, &str)]) -> Event {
+        let mut defs: Vec<SeatDef> = Vec::new();
+        let mut states = Vec::new();
+        for (row, seats) in rows {
+            for (number, seat) in seats.chars().enumerate() {
+                let mut def = row_seat(row, number);
+                def.row = def.row.filter(|row| &**row != "-");
+                def.category = (seat.is_ascii_uppercase()).then(|| "gold".into());
+                defs.push(def);
+                states.push(if matches!(seat, '.' | 'G') { SeatState::FREE } else { SeatState::BLOCKED });
+            }
+        }
+        let id = crate::domain::inventory::tests::event();
+        let mut core = EventCore::new(id, head(None), Version(1), Millis(0), Revision(1));
+        core.lay_seats(&defs, &states);
+        Event::new(core).expect("no orders")
+    }
+
+    fn best(event: &Event, quantity: u64, contiguous: bool) -> Result<String, NoBest> {
+        pick(event, &Wish { quantity, section: None, category: None, contiguous })
+    }
+
+    fn pick(event: &Event, wish: &Wish<'_>) -> Result<String, NoBest> {
+        let names = |seats: Vec<u32>| {
+            let names: Vec<&str> = seats.into_iter().map(|at| event.core.seat_id(at).as_str()).collect();
+            names.join(" ")
+        };
+        choose(event, wish).map(names)
+    }
+
+    #[test]
+    fn the_first_row_and_the_lowest_position_win() {
+        let event = drawn(&[("A", "x...."), ("B", ".....")]);
+        assert_eq!(best(&event, 2, true), Ok("A-1 A-2".into()));
+        assert_eq!(best(&event, 5, true), Ok("B-0 B-1 B-2 B-3 B-4".into()));
+    }
+
+    #[test]
+    fn a_later_block_is_better_than_a_single_free_seat_left_over() {
+        assert_eq!(best(&drawn(&[("A", "...x"), ("B", "..")]), 2, true), Ok("B-0 B-1".into()));
+        assert_eq!(best(&drawn(&[("A", ".....x")]), 2, true), Ok("A-0 A-1".into()), "three left over are no orphan");
+        assert_eq!(best(&drawn(&[("A", "....")]), 1, true), Ok("A-0".into()));
+        assert_eq!(best(&drawn(&[("A", "...")]), 2, true), Ok("A-0 A-1".into()), "no other choice");
+        assert_eq!(best(&drawn(&[("A", "x.x....")]), 2, true), Ok("A-3 A-4".into()), "that one was single before");
+        assert_eq!(best(&drawn(&[("A", "x..x"), ("B", "..x.")]), 1, true), Ok("B-3".into()));
+    }
+
+    #[test]
+    fn seats_without_a_row_have_no_neighbours() {
+        let event = drawn(&[("-", "..."), ("A", "..")]);
+        assert_eq!(best(&event, 2, true), Ok("A-0 A-1".into()));
+        assert_eq!(best(&event, 1, true), Ok("--0".into()));
+        assert_eq!(best(&event, 3, true), Err(NoBest::NotContiguous));
+        assert_eq!(best(&event, 3, false), Ok("--0 --1 --2".into()));
+        assert_eq!(best(&event, 6, false), Err(NoBest::TooFew { available: 5 }));
+    }
+
+    #[test]
+    fn a_row_is_one_even_when_others_stand_between_its_parts() {
+        let event = drawn(&[("A", ".x"), ("B", "x")]);
+        let (mut defs, mut states) = (event.core.seat_defs().collect::<Vec<_>>(), vec![SeatState::FREE; 3]);
+        defs.swap(1, 2);
+        states[1] = SeatState::BLOCKED;
+        let mut core = event.core;
+        core.lay_seats(&defs, &states);
+        assert_eq!(best(&Event::new(core).expect("no orders"), 2, true), Ok("A-0 A-1".into()));
+    }
+
+    #[test]
+    fn another_category_splits_a_row_but_its_free_seats_count_as_free() {
+        let gold: Text = "gold".into();
+        let wish = |quantity| Wish { quantity, section: None, category: Some(&gold), contiguous: true };
+        let event = drawn(&[("A", "GG.GG")]);
+        assert_eq!(pick(&event, &wish(3)), Err(NoBest::NotContiguous));
+        assert_eq!(pick(&event, &wish(2)), Ok("A-0 A-1".into()));
+        assert_eq!(pick(&event, &wish(5)), Err(NoBest::TooFew { available: 4 }));
+        let nowhere: Text = "Balcony".into();
+        let wish = Wish { quantity: 1, section: Some(&nowhere), category: None, contiguous: false };
+        assert_eq!(pick(&event, &wish), Err(NoBest::TooFew { available: 0 }));
+    }
+
+    #[test]
+    fn the_counts_of_rows_follow_the_seats() {
+        let mut event = drawn(&[("A", ".."), ("B", "..")]);
+        assert_eq!(best(&event, 2, true), Ok("A-0 A-1".into()));
+        event.set_seat(0, SeatState::BLOCKED);
+        assert_eq!(best(&event, 2, true), Ok("B-0 B-1".into()));
+        event.set_seat(0, SeatState::FREE);
+        assert_eq!(best(&event, 2, true), Ok("A-0 A-1".into()));
+    }
+}

@@ -245,3 +245,103 @@ mod raw {
         deserializer.deserialize_byte_buf(Bytes)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn numbers(log: &ChunkLog) -> Vec<(u64, Vec<u8>)> {
+        log.iter().map(|(seq, bytes)| (seq, bytes.to_vec())).collect()
+    }
+
+    fn reloaded(log: &ChunkLog) -> Result<ChunkLog, String> {
+        let chunks = log.chunk_firsts().map(|first| (first, Arc::clone(log.chunk(first).expect("it was named"))));
+        ChunkLog::from_chunks(log.front(), log.next(), chunks)
+    }
+
+    #[test]
+    fn a_log_is_what_was_pushed_replaced_popped_and_evicted() {
+        let mut log = ChunkLog::default();
+        let mut model: VecDeque<(u64, Vec<u8>)> = VecDeque::new();
+        for round in 0u64..4_000 {
+            let record = vec![round as u8; (round * 7 % 61) as usize];
+            log.push(&record);
+            model.push_back((log.next() - 1, record));
+            if round % 3 == 0 {
+                let at = (round * 31 % model.len() as u64) as usize;
+                let record = vec![1; (round % 97) as usize];
+                log.replace(model[at].0, &record);
+                model[at].1 = record;
+            }
+            if round % 5 == 0 {
+                log.pop_back();
+                model.pop_back();
+            }
+            if round % 2 == 0 && !model.is_empty() {
+                log.pop_front();
+                model.pop_front();
+            }
+            if round % 500 == 0 {
+                assert_eq!(numbers(&log), Vec::from(model.clone()));
+                assert_eq!(numbers(&reloaded(&log).expect("whole")), Vec::from(model.clone()));
+            }
+        }
+        assert!(log.get(log.next()).is_none() && log.get(log.front().wrapping_sub(1)).is_none());
+    }
+
+    #[test]
+    fn a_chunk_is_closed_by_number_or_by_size() {
+        let mut log = ChunkLog::default();
+        (0..600).for_each(|_| {
+            log.push(b"x");
+        });
+        assert_eq!(log.chunk_firsts().collect::<Vec<_>>(), [0, 256, 512]);
+        let mut log = ChunkLog::default();
+        (0..5).for_each(|_| {
+            log.push(&[0; 20 << 10]);
+        });
+        assert_eq!(log.chunk_firsts().collect::<Vec<_>>(), [0, 3]);
+    }
+
+    #[test]
+    fn a_push_taken_back_leaves_no_trace() {
+        for before in [0, 1, 255, 256, 257] {
+            let mut log = ChunkLog::default();
+            (0..before).for_each(|_| {
+                log.push(b"record");
+            });
+            let was: Vec<(u64, Arc<Chunk>)> =
+                log.chunk_firsts().map(|first| (first, Arc::clone(log.chunk(first).expect("it was named")))).collect();
+            log.push(b"more");
+            log.pop_back();
+            let is: Vec<(u64, Arc<Chunk>)> =
+                log.chunk_firsts().map(|first| (first, Arc::clone(log.chunk(first).expect("it was named")))).collect();
+            assert_eq!(was, is);
+        }
+    }
+
+    #[test]
+    fn a_frozen_copy_stays_as_it_was() {
+        let mut log = ChunkLog::default();
+        log.push(b"one");
+        let frozen = log.clone();
+        log.replace(0, b"two");
+        log.push(b"three");
+        assert_eq!(numbers(&frozen), [(0, b"one".to_vec())]);
+    }
+
+    #[test]
+    fn a_missing_or_broken_chunk_is_refused() {
+        let mut log = ChunkLog::default();
+        (0..600).for_each(|_| {
+            log.push(b"x");
+        });
+        let chunk = |first| (first, Arc::clone(log.chunk(first).expect("it is there")));
+        assert!(ChunkLog::from_chunks(0, 600, [chunk(0), chunk(512)]).is_err());
+        assert!(ChunkLog::from_chunks(0, 600, [chunk(0), chunk(256)]).is_err());
+        assert!(ChunkLog::from_chunks(256, 600, [chunk(0), chunk(256), chunk(512)]).is_err());
+        let mut torn = Chunk::clone(&chunk(512).1);
+        torn.bytes.pop();
+        assert!(ChunkLog::from_chunks(0, 600, [chunk(0), chunk(256), (512, Arc::new(torn))]).is_err());
+    }
+}

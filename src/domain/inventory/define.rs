@@ -9,7 +9,7 @@ use super::items::{Failures, units};
 use super::seats::SeatState;
 use crate::domain::change::{Cause, Change};
 use crate::domain::command::{Patch, PoolPatch};
-use crate::domain::id::{EventId, PoolId, SeatId};
+use crate::domain::id::{EventId, PoolId};
 use crate::domain::outcome::{Code, Conflict, Outcome, Rejection};
 use crate::domain::record::RecordKey;
 use crate::domain::value::{EventHead, PoolCounts, PoolDef, SeatDef, SeatStatus, Version};
@@ -143,7 +143,7 @@ impl Inventory {
             return Ok(());
         }
         let mut failures = Failures::default();
-        let removed = new.seats.map(|seats| removed_seats(&self.live_event(no).core, seats));
+        let removed = new.seats.map(|seats| removed_seats(self.live_event(no), seats));
         for at in removed.iter().flatten() {
             let core = &self.live_event(no).core;
             match core.seat_state(*at).status() {
@@ -309,9 +309,12 @@ fn free_pool(capacity: u64) -> PoolCounts {
 }
 
 /// Positions of the seats that a new list leaves out.
-fn removed_seats(core: &EventCore, seats: &[SeatDef]) -> Vec<u32> {
-    let kept: BTreeSet<&SeatId> = seats.iter().map(|def| &def.id).collect();
-    (0..core.seat_total()).filter(|at| !kept.contains(core.seat_id(*at))).collect()
+fn removed_seats(event: &Event, seats: &[SeatDef]) -> Vec<u32> {
+    let mut kept = vec![false; event.core.seat_total() as usize];
+    for at in seats.iter().filter_map(|def| event.seat_at(&def.id)) {
+        kept[at as usize] = true;
+    }
+    (0..event.core.seat_total()).filter(|at| !kept[*at as usize]).collect()
 }
 
 fn patched_head(old: &EventHead, patch: &Patch) -> EventHead {

@@ -10,8 +10,8 @@ use super::hash::name_hash;
 use crate::domain::id::{CustomerId, EventId, Token};
 use crate::domain::value::{HoldView, Item, Millis, Revision};
 
-/// Holds in one chunk.
-const HOLDS_A_CHUNK: u64 = 32;
+/// Holds in one chunk: few enough that a chunk of holds with a thousand items each is still a small record.
+const HOLDS_A_CHUNK: u64 = 16;
 
 /// A live hold.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
