@@ -129,7 +129,8 @@ fn history() -> (Vec<(String, Proposal)>, Vec<(String, Answer)>, Inventory) {
         } else if let Some(part) = act.strip_prefix("stage ") {
             let mut part = script_parse::stage(&mut script_parse::Words::of(part));
             for seat in &mut part.seats {
-                (seat.number, seat.x, seat.y) = (Some(SeatNumber::Number(-1)), Some(Coordinate(7)), Some(Coordinate(8)));
+                (seat.number, seat.x, seat.y) =
+                    (Some(SeatNumber::Number(-1)), Some(Coordinate(7)), Some(Coordinate(8)));
             }
             ProposalBody::Stage(part)
         } else {
@@ -228,11 +229,50 @@ fn the_samples_have_every_kind_of_thing() {
     let (proposals, answers, inventory) = history();
     let said = format!("{proposals:?} {answers:?}");
     for word in [
-        "Requests", "Stage", "Tick", "Define", "Change", "Delete", "AtomicBatch", "BatchSlice", "Void", "Configure",
-        "Reserve", "Extend", "BookHold", "BookDirect", "Release", "Cancel", "Block", "Unblock", "Best", "Rebook",
-        "Inline", "Staged", "Defined", "Deleted", "Changed", "Reserved", "Extended", "Booked", "BookedBefore", "Released",
-        "Cancelled", "Blocked", "Unblocked", "Voided", "NotVoided", "Configured", "NoSeat", "NoPool", "Insufficient",
-        "HoldExpired", "DefinitionMoved", "DeadlinePassed", "LimitExceeded", "NotContiguous",
+        "Requests",
+        "Stage",
+        "Tick",
+        "Define",
+        "Change",
+        "Delete",
+        "AtomicBatch",
+        "BatchSlice",
+        "Void",
+        "Configure",
+        "Reserve",
+        "Extend",
+        "BookHold",
+        "BookDirect",
+        "Release",
+        "Cancel",
+        "Block",
+        "Unblock",
+        "Best",
+        "Rebook",
+        "Inline",
+        "Staged",
+        "Defined",
+        "Deleted",
+        "Changed",
+        "Reserved",
+        "Extended",
+        "Booked",
+        "BookedBefore",
+        "Released",
+        "Cancelled",
+        "Blocked",
+        "Unblocked",
+        "Voided",
+        "NotVoided",
+        "Configured",
+        "NoSeat",
+        "NoPool",
+        "Insufficient",
+        "HoldExpired",
+        "DefinitionMoved",
+        "DeadlinePassed",
+        "LimitExceeded",
+        "NotContiguous",
     ] {
         let found = said.split(|c: char| !c.is_alphanumeric()).any(|known| known == word);
         assert!(found, "no sample has {word}");
@@ -242,7 +282,19 @@ fn the_samples_have_every_kind_of_thing() {
         .records()
         .map(|(key, _)| format!("{key:?}").split([' ', '{']).next().unwrap().to_owned())
         .collect();
-    for kind in ["Header", "Event", "SeatDefs", "SeatStates", "PoolDefs", "PoolCounts", "Orders", "Holds", "Lapsed", "Results", "Stage"] {
+    for kind in [
+        "Header",
+        "Event",
+        "SeatDefs",
+        "SeatStates",
+        "PoolDefs",
+        "PoolCounts",
+        "Orders",
+        "Holds",
+        "Lapsed",
+        "Results",
+        "Stage",
+    ] {
         assert!(kinds.contains(kind), "no sample is a record of kind {kind}: {kinds:?}");
     }
 }

@@ -82,14 +82,61 @@ impl Seen {
 
 /// All that must have been seen often.
 const MUST_SEE: [&str; 55] = [
-    "replayed", "key_reused", "staging_lost", "slice_key_reused", "Defined", "Changed", "Deleted", "Reserved", "Extended",
-    "Booked", "BookedBefore", "Released", "Cancelled", "Blocked", "Unblocked", "AtomicBatch", "BatchSlice", "Voided",
-    "NotVoided", "Configured", "Invalid", "DuplicateItem", "DeadlinePassed", "EventNotFound", "HoldNotFound",
-    "OrderNotFound", "SeatNotFound", "PoolNotFound", "DefinitionMoved", "NotOnSale", "HoldExpired", "TokenMismatch",
-    "OrderMismatch", "OrderExists", "SeatBooked", "SeatHeld", "SeatBlocked", "Insufficient", "NotContiguous",
-    "LimitExceeded", "CapacityBelowCommitted", "NotBlocked", "cause Define", "cause Reserve", "cause Book",
-    "cause Release", "cause Expire", "cause Cancel", "cause Block", "cause Unblock", "cause Batch", "cause Delete",
-    "two requests in an entry", "stamp goes back", "exact expiry",
+    "replayed",
+    "key_reused",
+    "staging_lost",
+    "slice_key_reused",
+    "Defined",
+    "Changed",
+    "Deleted",
+    "Reserved",
+    "Extended",
+    "Booked",
+    "BookedBefore",
+    "Released",
+    "Cancelled",
+    "Blocked",
+    "Unblocked",
+    "AtomicBatch",
+    "BatchSlice",
+    "Voided",
+    "NotVoided",
+    "Configured",
+    "Invalid",
+    "DuplicateItem",
+    "DeadlinePassed",
+    "EventNotFound",
+    "HoldNotFound",
+    "OrderNotFound",
+    "SeatNotFound",
+    "PoolNotFound",
+    "DefinitionMoved",
+    "NotOnSale",
+    "HoldExpired",
+    "TokenMismatch",
+    "OrderMismatch",
+    "OrderExists",
+    "SeatBooked",
+    "SeatHeld",
+    "SeatBlocked",
+    "Insufficient",
+    "NotContiguous",
+    "LimitExceeded",
+    "CapacityBelowCommitted",
+    "NotBlocked",
+    "cause Define",
+    "cause Reserve",
+    "cause Book",
+    "cause Release",
+    "cause Expire",
+    "cause Cancel",
+    "cause Block",
+    "cause Unblock",
+    "cause Batch",
+    "cause Delete",
+    "two requests in an entry",
+    "stamp goes back",
+    "exact expiry",
 ];
 
 fn commands_in(proposal: &Proposal) -> usize {
@@ -211,7 +258,10 @@ fn apply_does_what_the_contract_says_for_random_commands() {
             })
         };
         let workers: Vec<_> = (0..threads as u64).map(play).collect();
-        workers.into_iter().map(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
+        workers
+            .into_iter()
+            .map(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            .collect()
     });
     let mut all = BTreeMap::new();
     for (name, count) in seen.into_iter().flat_map(|seen| seen.0) {

@@ -15,9 +15,35 @@ pub const MIDNIGHT: u64 = 1_767_225_600_000;
 
 /// Words that end a list of items.
 const WORDS: [&str; 29] = [
-    "customer", "ttl", "max-ttl", "key", "order", "add-to", "token", "not-after", "items", "reason", "rest", "rebook", "by-node",
-    "request", "section", "category", "row", "pools", "seats", "name", "off-sale", "on-sale", "limit", "label", "staged",
-    "if-match", "best", "scattered", "force",
+    "customer",
+    "ttl",
+    "max-ttl",
+    "key",
+    "order",
+    "add-to",
+    "token",
+    "not-after",
+    "items",
+    "reason",
+    "rest",
+    "rebook",
+    "by-node",
+    "request",
+    "section",
+    "category",
+    "row",
+    "pools",
+    "seats",
+    "name",
+    "off-sale",
+    "on-sale",
+    "limit",
+    "label",
+    "staged",
+    "if-match",
+    "best",
+    "scattered",
+    "force",
 ];
 
 /// The words of one act, taken from the front.
@@ -188,9 +214,10 @@ fn define(words: &mut Words) -> Command {
         labels: labels(words).unwrap_or_default(),
     };
     let contents = match words.after("staged") {
-        Some(staging) => {
-            Contents::Staged { staging: StagingId(staging.parse().unwrap()), parts: words.after("parts").unwrap().parse().unwrap() }
-        }
+        Some(staging) => Contents::Staged {
+            staging: StagingId(staging.parse().unwrap()),
+            parts: words.after("parts").unwrap().parse().unwrap(),
+        },
         None => {
             let (seats, pools) = contents(words);
             Contents::Inline { seats, pools }
@@ -368,11 +395,13 @@ pub fn request(text: &str, made: &mut Made) -> Option<Request> {
     let mut words = Words::of(text);
     let reserves = words.0.iter().filter(|word| *word == "reserve").count();
     let around = around(&mut words);
-    let print = {
-        let mut said: Vec<_> = words.0.iter().rev().cloned().collect();
-        said.extend(around.request.clone());
-        fingerprint(&said.join(" "))
-    };
+    let mut said: Vec<_> = words.0.iter().rev().cloned().collect();
+    // All slices of a batch are one request.
+    if said.first().is_some_and(|act| act == "slice") && around.request.is_some() {
+        said.clear();
+    }
+    said.extend(around.request);
+    let print = fingerprint(&said.join(" "));
     let command = command(&mut words)?;
     words.end();
     let mut fresh_tokens: Vec<Token> = around.token.into_iter().collect();

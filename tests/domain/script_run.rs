@@ -19,12 +19,7 @@ type Result<T = String> = std::result::Result<T, String>;
 
 impl Runner {
     pub fn new() -> Self {
-        Self {
-            world: World::new(),
-            now: parse::time("12:00:00.000"),
-            made: Made::default(),
-            log: Vec::new(),
-        }
+        Self { world: World::new(), now: parse::time("12:00:00.000"), made: Made::default(), log: Vec::new() }
     }
 
     /// What is seen after the act: lines, each with its end.
@@ -74,7 +69,9 @@ impl Runner {
     fn read(&mut self, what: &str, words: &mut Words) -> Result {
         let inventory = &self.world.inventory;
         if what == "due" {
-            return Ok(inventory.next_due().map_or("nothing is due\n".to_owned(), |due| format!("due {}\n", show::time(due))));
+            return Ok(inventory
+                .next_due()
+                .map_or("nothing is due\n".to_owned(), |due| format!("due {}\n", show::time(due))));
         }
         let name = words.next();
         if what == "outcome" {
@@ -82,7 +79,10 @@ impl Runner {
             return Ok(inventory.recorded(&key).map_or("not decided\n".to_owned(), |answer| show::answer(&answer)));
         }
         let event = parse::event(&name);
-        let none = || format!("no such {what}\n");
+        let none = || match what {
+            "show" | "seats" | "orders" => "no such event\n".to_owned(),
+            _ => format!("no such {what}\n"),
+        };
         Ok(match what {
             "show" => inventory.event(&event).map_or_else(none, |view| show::event(&view)),
             "seats" => inventory.freeze_event(&event).map_or_else(none, |frozen| show::seats(&frozen)),

@@ -3,9 +3,7 @@
 use lastseat::domain::change::{Cause, Change, ChangeSet};
 use lastseat::domain::inventory::{Applied, FrozenEvent};
 use lastseat::domain::outcome::{Answer, Conflict, Decision, Outcome, Rejection, SliceAnswer, Verdict};
-use lastseat::domain::value::{
-    EventView, HoldView, Item, Millis, OrderView, PoolCounts, SeatStatus, SeatView,
-};
+use lastseat::domain::value::{EventView, HoldView, Item, Millis, OrderView, PoolCounts, SeatStatus, SeatView};
 
 use crate::script_parse::MIDNIGHT;
 

@@ -50,9 +50,8 @@ pub fn best(
 fn rows(event: &Event) -> Vec<Vec<&SeatDef>> {
     let mut rows: Vec<Vec<&SeatDef>> = Vec::new();
     for def in &event.seats {
-        let same = |row: &&mut Vec<&SeatDef>| {
-            def.row.is_some() && row[0].section == def.section && row[0].row == def.row
-        };
+        let same =
+            |row: &&mut Vec<&SeatDef>| def.row.is_some() && row[0].section == def.section && row[0].row == def.row;
         match rows.iter_mut().find(same) {
             Some(row) => row.push(def),
             None => rows.push(vec![def]),

@@ -76,11 +76,10 @@ impl Model {
         head.hold = patch.hold.map_or(head.hold, |hold| hold.onto(head.hold));
         head.limits = patch.limits.unwrap_or(head.limits);
         head.labels = patch.labels.clone().unwrap_or_else(|| head.labels.clone());
-        if head.hold.ttl_ms > head.hold.max_ttl_ms && !(std::env::var_os("KNOWN").is_some() && nos.codes.contains(&Code::DefinitionMoved)) {
+        if head.hold.ttl_ms > head.hold.max_ttl_ms {
             nos.no(Code::Invalid);
         }
         for change in &patch.pools {
-            if std::env::var_os("KNOWN").is_some() && nos.codes.contains(&Code::DefinitionMoved) { nos.codes.clear(); nos.no(Code::DefinitionMoved); continue; }
             let Some(pool) = new.pools.iter_mut().find(|pool| pool.id == change.id) else {
                 nos.conflict(Code::PoolNotFound, Conflict::NoPool { pool: change.id.clone() });
                 continue;

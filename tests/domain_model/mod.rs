@@ -14,8 +14,8 @@
 
 #![allow(dead_code, unreachable_pub)]
 
-pub mod compare;
 mod best;
+pub mod compare;
 mod define;
 mod sale;
 mod state;
@@ -199,7 +199,6 @@ impl Model {
     ) -> Result<T, Rejection> {
         let (state, sets) = (self.state.clone(), out.change_sets.len());
         let mut result = run(self, out);
-        if std::env::var_os("KNOWN").is_some() && late { result = reject(Code::DeadlinePassed); }
         if late && result.as_ref().map_or_else(|no| no.code > Code::DeadlinePassed, |_| true) {
             result = reject(Code::DeadlinePassed);
         }

@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use lastseat::domain::command::Fingerprint;
 use lastseat::domain::command::{Settings, StagingId};
 use lastseat::domain::id::{CustomerId, EventId, Key, OrderId, PoolId, SeatId, Token};
-use lastseat::domain::command::Fingerprint;
 use lastseat::domain::outcome::{Answer, Outcome, SliceAnswer, Verdict};
 use lastseat::domain::value::{
     EventHead, EventView, HoldView, Item, Millis, OrderView, PoolCounts, PoolDef, PoolView, Revision, SeatCounts,
