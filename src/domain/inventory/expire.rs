@@ -55,13 +55,14 @@ impl LapsedHolds {
         self.log.replace(seq, &codec::encode(lapsed))
     }
 
-    /// Whether the oldest may leave: kept like rejections, beyond their number the oldest leaves first.
+    /// Whether the oldest may leave: kept as firmly as an applied result, and there are never more than results.
     fn overdue(&self, settings: &Settings, clock: Millis) -> bool {
-        if self.log.len() > settings.rejections_max {
-            return true;
-        }
-        let at: Option<Millis> = self.log.get(self.log.front()).and_then(|b| codec::decode_prefix(b).ok()).map(|p| p.0);
-        at.is_some_and(|at| clock.0.saturating_sub(at.0) > settings.results_keep_max_ms)
+        let (len, front) = (self.log.len(), self.log.get(self.log.front()));
+        let Some((at, _)) = front.and_then(|bytes| codec::decode_prefix::<Millis>(bytes).ok()) else { return false };
+        let age = clock.0.saturating_sub(at.0);
+        age > settings.results_keep_max_ms
+            || len > settings.results_max
+            || (len > settings.rejections_max && age >= settings.applied_keep_ms)
     }
 
     /// Forgets what may go, at most `budget` holds. Returns the chunks that left.
