@@ -9,6 +9,11 @@
 //!   synced: [`SEGMENT_BYTES`] is large and [`super::format::PART_BYTES_MAX`] small enough that none ever does;
 //! - iterators are not point-in-time: they are used only at open, when nobody writes.
 
+mod builder;
+mod scan;
+#[cfg(test)]
+mod tests;
+
 use std::fs::{self, File};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -21,6 +26,8 @@ use std::time::Duration;
 use parking_lot::{Mutex, RwLock};
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::builder::Builder;
+use self::scan::{Contents, Scan};
 use super::format::{self, Joiner, Kind};
 use super::history::{Entry, HISTORY_BYTES_MAX, Index, RawChangeSet, Span};
 use super::table::Table;
@@ -33,8 +40,6 @@ use crate::storage::durable;
 pub(crate) const SEGMENT_BYTES: usize = 4 << 20;
 /// Must stay on: it also drives the cleaning of segments.
 const FLUSH_EVERY_MS: u64 = 500;
-/// Bytes per batch while a folder is built that nobody reads yet.
-const BULK_BATCH_BYTES: usize = 4 << 20;
 /// How long a database may take to close before it is left behind. Only a broken one takes longer.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(10);
 /// How long to wait for the lock of a folder that this process just closed: sled lets go of it on its own threads.
@@ -398,277 +403,6 @@ fn put_header(table: &Table, span: Span, applied: &AppliedPoint, out: &mut sled:
     }
 }
 
-/// What a scan of all keys found.
-#[derive(Default)]
-struct Contents {
-    header: Option<Header>,
-    table: Table,
-    index: Index,
-    error: Option<StateError>,
-}
-
-impl Contents {
-    /// Everything that the header counts on is there, and nothing else.
-    fn check(&mut self) -> Result<AppliedPoint, StateError> {
-        let corrupt = |why: String| StateError::Corrupt(format!("the state database does not add up: {why}"));
-        let header = self.header.take().ok_or_else(|| corrupt("it has no header".into()))?;
-        if (header.records, header.records_sum) != (self.table.len(), self.table.sum()) {
-            let found = self.table.len();
-            return Err(corrupt(format!("{found} records, and its header tells of {} others", header.records)));
-        }
-        let told = Span { oldest: header.history_oldest, next: header.history_next };
-        if self.index.next() == 0 {
-            self.index = Index::empty(told.next);
-        }
-        if told != self.index.span() {
-            return Err(corrupt(format!("its history is {:?}, and its header tells of {told:?}", self.index.span())));
-        }
-        Ok(header.applied)
-    }
-}
-
-/// Walks over all keys of a group: yields the records, notes everything else. Ends early on an error.
-struct Scan<'a> {
-    iter: sled::Iter,
-    contents: &'a mut Contents,
-}
-
-impl Scan<'_> {
-    fn step(&mut self) -> Result<Option<RawRecord>, StateError> {
-        while let Some(item) = self.iter.next() {
-            let (key, value) = item.map_err(from_sled)?;
-            let split = format::split_key(&key)?;
-            let kind = [Kind::Header, Kind::Record, Kind::History].into_iter().find(|k| *k as u8 == split.kind);
-            let kind = kind.ok_or_else(|| StateError::Corrupt(format!("an unknown kind of key: {key:02x?}")))?;
-            let (parts, body) = self.join(kind, &key, &value, split.stem)?;
-            match kind {
-                Kind::Header => self.contents.header = Some(codec::decode(&body).map_err(undecodable)?),
-                Kind::Record => {
-                    self.contents.table.set(split.stem, &body, parts);
-                    return Ok(Some((split.own.to_vec(), body)));
-                }
-                Kind::History => {
-                    let first = split.own.try_into().map(u64::from_be_bytes);
-                    let first = first.map_err(|_| StateError::Corrupt(format!("a bad history key: {key:02x?}")))?;
-                    self.contents.index.push(Entry {
-                        first,
-                        count: history::count(&body)?,
-                        parts,
-                        bytes: length(&body),
-                    })?;
-                }
-            }
-        }
-        Ok(None)
-    }
-
-    /// Reads the parts that follow part 0.
-    fn join(&mut self, kind: Kind, key: &[u8], value: &[u8], stem: &[u8]) -> Result<(u16, Vec<u8>), StateError> {
-        let missing = || StateError::Corrupt(format!("a part of a value is missing, under key {key:02x?}"));
-        if format::split_key(key)?.part != 0 {
-            return Err(missing());
-        }
-        let mut joiner = Joiner::begin(key, kind, value)?;
-        while !joiner.is_whole() {
-            let (key, value) = self.iter.next().ok_or_else(missing)?.map_err(from_sled)?;
-            let split = format::split_key(&key)?;
-            if split.stem != stem || split.part != joiner.next_part() {
-                return Err(missing());
-            }
-            joiner.add(&key, kind, &value)?;
-        }
-        Ok(joiner.finish())
-    }
-}
-
-impl Iterator for Scan<'_> {
-    type Item = RawRecord;
-
-    fn next(&mut self) -> Option<RawRecord> {
-        if self.contents.error.is_some() {
-            return None;
-        }
-        self.step().unwrap_or_else(|error| {
-            self.contents.error = Some(error);
-            None
-        })
-    }
-}
-
 pub(crate) fn undecodable(error: codec::CodecError) -> StateError {
     StateError::Corrupt(format!("a record of the state is not readable: {error}"))
-}
-
-/// Fills a new folder that nobody uses yet, in batches that need not be atomic together: until [`Builder::finish`]
-/// there is no header, and the folder is not named in `CURRENT`.
-pub(crate) struct Builder {
-    live: Live,
-    table: Table,
-    index: Index,
-    open: sled::Batch,
-    open_bytes: usize,
-}
-
-impl Builder {
-    pub(crate) fn begin(state: &Path, generation: u64, cache_bytes: u64) -> Result<Self, StateError> {
-        let folder = folder_of(state, generation);
-        if folder.exists() {
-            fs::remove_dir_all(&folder)?;
-        }
-        let (db, file) = guarded("be made", || open_sled(&folder, cache_bytes))?;
-        let live = Live::new(generation, folder, db, file, Table::default(), Index::default());
-        // Until it is finished, an error on the way removes it.
-        live.doom();
-        Ok(Self { live, table: Table::default(), index: Index::default(), open: sled::Batch::default(), open_bytes: 0 })
-    }
-
-    pub(crate) fn record(&mut self, own: &[u8], body: &[u8]) -> Result<(), StateError> {
-        let stem = format::stem(GROUP, Kind::Record, own);
-        self.open_bytes += put_record(&mut self.table, &mut self.open, &stem, Some(body)) + stem.len();
-        self.cut_batch(BULK_BATCH_BYTES)
-    }
-
-    pub(crate) fn history(&mut self, sets: &[RawChangeSet]) -> Result<(), StateError> {
-        let mut next = self.index.next();
-        for entry in put_history(&mut next, &mut self.open, sets)? {
-            self.index.push(entry)?;
-        }
-        self.open_bytes += sets.iter().map(|s| s.1.len()).sum::<usize>();
-        self.cut_batch(BULK_BATCH_BYTES)
-    }
-
-    fn cut_batch(&mut self, limit: usize) -> Result<(), StateError> {
-        if self.open_bytes < limit {
-            return Ok(());
-        }
-        self.open_bytes = 0;
-        let batch = std::mem::take(&mut self.open);
-        guarded("write", || self.live.db().apply_batch(batch).map_err(from_sled))
-    }
-
-    /// Writes the header and makes all of it durable. `revision`: the one that the history has to end with.
-    pub(crate) fn finish(mut self, applied: &AppliedPoint, revision: u64) -> Result<Live, StateError> {
-        self.cut_batch(0)?;
-        match self.index.next() {
-            // Nothing at all was ever decided: the first change set begins the history.
-            0 if revision == 0 => {}
-            0 => self.index = Index::empty(revision + 1),
-            next if next == revision + 1 => {}
-            next => {
-                let last = next - 1;
-                return Err(StateError::Corrupt(format!("the history ends at {last}, the state is at {revision}")));
-            }
-        }
-        put_header(&self.table, self.index.span(), applied, &mut self.open);
-        self.cut_batch(0)?;
-        guarded("flush", || self.live.sync())?;
-        self.live.sync_files()?;
-        durable::sync_folder(self.live.folder.parent().expect("it is in the state folder"))?;
-        self.live.doomed.store(false, Ordering::Release);
-        self.live.writer.get_mut().table = self.table;
-        *self.live.index.get_mut() = self.index;
-        Ok(self.live)
-    }
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use std::collections::BTreeMap;
-    use std::fmt::Write as _;
-
-    use bytes::Bytes;
-
-    use super::*;
-    use crate::storage::LogId;
-
-    const GOLDEN: &str = include_str!("../../../tests/golden/state-values-1.txt");
-
-    fn applied() -> AppliedPoint {
-        let last_applied = Some(LogId { term: 3, node_id: 2, index: 70_000 });
-        AppliedPoint { last_applied, membership: Bytes::from_static(b"members") }
-    }
-
-    fn long() -> Vec<u8> {
-        (0..PART + 10).map(|i| (i % 7) as u8).collect()
-    }
-
-    const PART: usize = format::PART_BYTES_MAX;
-
-    fn hex(bytes: &[u8]) -> String {
-        bytes.iter().fold(String::new(), |mut out, byte| {
-            write!(out, "{byte:02x}").unwrap();
-            out
-        })
-    }
-
-    fn unhex(text: &str) -> Vec<u8> {
-        (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect()
-    }
-
-    fn collected(records: &mut dyn Iterator<Item = RawRecord>) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, StateError> {
-        Ok(records.collect())
-    }
-
-    /// Every kind of value, as this build writes it: `key value` in hex, the long ones shortened to their hash.
-    fn written(live: &Live) -> String {
-        let shorten = |value: &[u8]| match value.len() {
-            0..500 => hex(value),
-            _ => format!("blake3:{}", blake3::hash(value)),
-        };
-        let pairs = live.db().iter().map(Result::unwrap);
-        pairs.map(|(key, value)| format!("{} {}\n", hex(&key), shorten(&value))).collect()
-    }
-
-    #[test]
-    fn the_first_format_is_still_written_and_read() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut builder = Builder::begin(dir.path(), 1, 1 << 20).unwrap();
-        builder.record(b"empty", b"").unwrap();
-        builder.record(b"long", &long()).unwrap();
-        builder.record(b"short", b"some bytes").unwrap();
-        builder.history(&[(41, b"first".to_vec()), (42, b"second".to_vec())]).unwrap();
-        let live = builder.finish(&applied(), 42).unwrap();
-        let text = written(&live);
-        if std::env::var_os("LASTSEAT_BLESS").is_some() {
-            fs::write("tests/golden/state-values-1.txt", &text).unwrap();
-        }
-        assert_eq!(text, GOLDEN);
-        drop(live);
-        // The other way: a database made of the golden bytes opens. Long values stand there as a hash only.
-        let (db, _file) = open_sled(&folder_of(dir.path(), 2), 1 << 20).unwrap();
-        let long = format::cut(&format::stem(GROUP, Kind::Record, b"long"), Kind::Record, &long());
-        for line in GOLDEN.lines() {
-            let (key, value) = line.split_once(' ').unwrap();
-            let key = unhex(key);
-            let value = match value.strip_prefix("blake3:") {
-                Some(_) => long.iter().find(|l| l.0 == key).unwrap().1.clone(),
-                None => unhex(value),
-            };
-            db.insert(key, value).unwrap();
-        }
-        drop(db);
-        let (live, records, point) = Live::open(dir.path(), 2, 1 << 20, &mut collected).unwrap();
-        assert_eq!((records.len(), &records[&b"short"[..]][..]), (3, &b"some bytes"[..]));
-        assert_eq!(point, applied());
-        assert_eq!(live.history(41, 9, 99).unwrap(), [(41, b"first".to_vec()), (42, b"second".to_vec())]);
-    }
-
-    #[test]
-    fn a_builder_that_is_not_finished_leaves_nothing() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut builder = Builder::begin(dir.path(), 1, 1 << 20).unwrap();
-        builder.record(b"a", &vec![1; BULK_BATCH_BYTES]).unwrap();
-        drop(builder);
-        assert!(!folder_of(dir.path(), 1).exists());
-        let builder = Builder::begin(dir.path(), 1, 1 << 20).unwrap();
-        drop(builder.finish(&applied(), 0).unwrap());
-        assert!(folder_of(dir.path(), 1).exists());
-    }
-
-    #[test]
-    fn a_panic_inside_sled_is_an_error() {
-        let result: Result<(), _> = guarded("write", || panic!("index out of {}", "bounds"));
-        assert!(result.unwrap_err().to_string().contains("failed to write: index out of bounds"));
-    }
 }

@@ -31,7 +31,7 @@ mod snapshots;
 mod table;
 
 use std::fs::{self, File};
-use std::io::{self, BufWriter};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -45,8 +45,8 @@ use serde::{Deserialize, Serialize};
 use self::current::Current;
 use self::db::{Live, RawBatch, RawRecord};
 use self::open::{Load, OpenedRaw, Opener, build_from_snapshot};
-use self::snapshot::{Head, SnapshotReader, SnapshotWriter};
-use self::snapshots::Snapshots;
+use self::snapshot::{Head, SnapshotReader};
+use self::snapshots::{Snapshots, write_file};
 use super::{GROUP, LogId, durable};
 use crate::domain::change::ChangeSet;
 use crate::domain::codec;
@@ -396,55 +396,6 @@ impl Inner {
             old.doom();
         }
         Ok(())
-    }
-}
-
-/// Writes all of a snapshot, durably, under a name that is not final. Returns its length.
-fn write_file(
-    path: &Path,
-    head: &Head,
-    records: &mut dyn Iterator<Item = RawRecord>,
-    live: &Live,
-) -> Result<u64, StateError> {
-    let mut writer = SnapshotWriter::begin(BufWriter::with_capacity(1 << 20, File::create(path)?), head)?;
-    for (key, body) in records {
-        writer.record(&key, &body)?;
-    }
-    let pinned = Pinned::new(live);
-    let mut next = pinned.oldest;
-    while next <= head.revision {
-        let sets = live.history(next, usize::MAX, HISTORY_READ_BYTES_MAX)?;
-        let end = sets.last().map(|set| set.0 + 1);
-        for (revision, bytes) in sets.into_iter().filter(|set| set.0 <= head.revision) {
-            writer.change_set(revision, &bytes)?;
-        }
-        next = match end {
-            Some(end) => end,
-            // Nothing was ever written to history.
-            None if next == live.history_next() && next == pinned.oldest => break,
-            None => return Err(StateError::Corrupt(format!("the history lacks revision {next}"))),
-        };
-    }
-    let (out, bytes) = writer.finish()?;
-    out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
-    Ok(bytes)
-}
-
-/// Keeps history from being pruned while a snapshot reads it.
-struct Pinned<'a> {
-    live: &'a Live,
-    oldest: u64,
-}
-
-impl<'a> Pinned<'a> {
-    fn new(live: &'a Live) -> Self {
-        Self { live, oldest: live.pin_history() }
-    }
-}
-
-impl Drop for Pinned<'_> {
-    fn drop(&mut self) {
-        self.live.unpin_history();
     }
 }
 

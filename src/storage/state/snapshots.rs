@@ -9,12 +9,13 @@
 //! An `.installing` file became the node's state exactly if `CURRENT` names its sled folder: the next start then gives
 //! it its name, and otherwise removes it.
 
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, BufWriter};
 use std::path::{Path, PathBuf};
 
-use super::snapshot::describe;
-use super::{AppliedPoint, SnapshotFile, StateError};
+use super::db::{Live, RawRecord};
+use super::snapshot::{Head, SnapshotWriter, describe};
+use super::{AppliedPoint, HISTORY_READ_BYTES_MAX, SnapshotFile, StateError};
 use crate::storage::durable;
 
 const FOLDER: &str = "snapshots";
@@ -117,5 +118,54 @@ fn settle(path: PathBuf, live: Option<u64>) -> io::Result<Option<PathBuf>> {
         }
         Some(durable::UNFINISHED) => durable::remove_if_there(&path).map(|()| None),
         _ => Ok(None),
+    }
+}
+
+/// Writes all of a snapshot, durably, under a name that is not final. Returns its length.
+pub(crate) fn write_file(
+    path: &Path,
+    head: &Head,
+    records: &mut dyn Iterator<Item = RawRecord>,
+    live: &Live,
+) -> Result<u64, StateError> {
+    let mut writer = SnapshotWriter::begin(BufWriter::with_capacity(1 << 20, File::create(path)?), head)?;
+    for (key, body) in records {
+        writer.record(&key, &body)?;
+    }
+    let pinned = Pinned::new(live);
+    let mut next = pinned.oldest;
+    while next <= head.revision {
+        let sets = live.history(next, usize::MAX, HISTORY_READ_BYTES_MAX)?;
+        let end = sets.last().map(|set| set.0 + 1);
+        for (revision, bytes) in sets.into_iter().filter(|set| set.0 <= head.revision) {
+            writer.change_set(revision, &bytes)?;
+        }
+        next = match end {
+            Some(end) => end,
+            // Nothing was ever written to history.
+            None if next == live.history_next() && next == pinned.oldest => break,
+            None => return Err(StateError::Corrupt(format!("the history lacks revision {next}"))),
+        };
+    }
+    let (out, bytes) = writer.finish()?;
+    out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
+    Ok(bytes)
+}
+
+/// Keeps history from being pruned while a snapshot reads it.
+struct Pinned<'a> {
+    live: &'a Live,
+    oldest: u64,
+}
+
+impl<'a> Pinned<'a> {
+    fn new(live: &'a Live) -> Self {
+        Self { live, oldest: live.pin_history() }
+    }
+}
+
+impl Drop for Pinned<'_> {
+    fn drop(&mut self) {
+        self.live.unpin_history();
     }
 }
