@@ -19,11 +19,7 @@ pub type Records = BTreeMap<Vec<u8>, Vec<u8>>;
 pub const BOOT: &str = "boot-1";
 
 pub fn options() -> StateOptions {
-    StateOptions {
-        sled_cache_bytes: 16 << 20,
-        history_max: 400,
-        on_fatal: Arc::new(|why| panic!("fatal: {why}")),
-    }
+    StateOptions { sled_cache_bytes: 16 << 20, history_max: 400, on_fatal: Arc::new(|why| panic!("fatal: {why}")) }
 }
 
 /// The entry that batch `n` brings the state to.
@@ -126,7 +122,11 @@ fn check(store: &StateStore, records: &Records, point: &AppliedPoint, n: u64) {
     }
     let expected = expected(n);
     let differs = expected.iter().find(|(key, body)| records.get(*key) != Some(*body));
-    assert!(differs.is_none(), "after batch {n}: {:?} differs", differs.map(|d| String::from_utf8_lossy(d.0).into_owned()));
+    assert!(
+        differs.is_none(),
+        "after batch {n}: {:?} differs",
+        differs.map(|d| String::from_utf8_lossy(d.0).into_owned())
+    );
     assert_eq!(records.len(), expected.len(), "after batch {n}");
     check_history(store, n);
 }

@@ -177,3 +177,57 @@ impl Joiner {
         (self.parts, self.body)
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::storage::GROUP;
+
+    fn join(values: &[(Vec<u8>, Vec<u8>)]) -> Result<(u16, Vec<u8>), StateError> {
+        let mut joiner = Joiner::begin(&values[0].0, Kind::Record, &values[0].1)?;
+        for (key, value) in &values[1..] {
+            assert_eq!(split_key(key)?.part, joiner.next_part());
+            joiner.add(key, Kind::Record, value)?;
+        }
+        assert!(joiner.is_whole());
+        Ok(joiner.finish())
+    }
+
+    proptest! {
+        #[test]
+        fn a_record_of_any_length_comes_back(
+            own in prop::collection::vec(any::<u8>(), 0..40),
+            length in prop_oneof![0..100_usize, PART_BYTES_MAX - 2..PART_BYTES_MAX + 2, 0..300_000_usize],
+        ) {
+            let body: Vec<u8> = (0..length).map(|i| (i % 251) as u8).collect();
+            let stem = stem(GROUP, Kind::Record, &own);
+            let values = cut(&stem, Kind::Record, &body);
+            for (key, value) in &values {
+                prop_assert!(value.len() <= PART_BYTES_MAX + 8);
+                let split = split_key(key).unwrap();
+                prop_assert_eq!((split.kind, split.own, split.stem), (Kind::Record as u8, &own[..], &stem[..]));
+            }
+            prop_assert!(values.is_sorted());
+            prop_assert_eq!(join(&values).unwrap(), (values.len() as u16, body));
+        }
+
+        #[test]
+        fn any_flipped_bit_is_noticed(length in 0..200_usize, at in any::<prop::sample::Index>(), bit in 0..8) {
+            let mut values = cut(&stem(GROUP, Kind::Record, b"k"), Kind::Record, &vec![7; length]);
+            let value = &mut values[0].1;
+            let at = at.index(value.len());
+            value[at] ^= 1_u8 << bit;
+            prop_assert!(join(&values).is_err());
+        }
+    }
+
+    #[test]
+    fn a_value_under_another_key_is_noticed() {
+        let values = cut(&stem(GROUP, Kind::Record, b"a"), Kind::Record, b"body");
+        let other = part_key(&stem(GROUP, Kind::Record, b"b"), 0);
+        assert!(join(&[(other, values[0].1.clone())]).is_err());
+    }
+}

@@ -176,3 +176,46 @@ impl Index {
         self.entries.get(at).filter(|e| e.first <= revision).copied()
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn packed_change_sets_come_back(lengths in prop::collection::vec(0_usize..40_000, 1..40), first in 1_u64..1 << 40) {
+            let sets: Vec<RawChangeSet> =
+                (first..).zip(lengths).map(|(revision, length)| (revision, vec![revision as u8; length])).collect();
+            let mut back = Vec::new();
+            for packed in pack(&sets) {
+                prop_assert!(packed.body.len() <= PART_BYTES_MAX || packed.count == 1);
+                prop_assert_eq!(count(&packed.body).unwrap(), packed.count);
+                back.extend(unpack(packed.first, &packed.body).unwrap());
+            }
+            prop_assert_eq!(back, sets);
+        }
+
+        #[test]
+        fn no_bytes_make_unpack_panic(bytes in prop::collection::vec(any::<u8>(), 0..60)) {
+            let _ = unpack(1, &bytes);
+        }
+    }
+
+    #[test]
+    fn a_pin_keeps_what_a_snapshot_still_reads() {
+        let mut index = Index::default();
+        (0..10).for_each(|i| index.push(Entry { first: 1 + i * 10, count: 10, parts: 1 }).unwrap());
+        assert_eq!(index.prune(21).len(), 2);
+        assert_eq!(index.pin(), 21);
+        assert!(index.prune(90).is_empty());
+        assert_eq!(index.holding(21).unwrap().first, 21);
+        index.unpin();
+        assert_eq!(index.prune(90).len(), 6);
+        assert_eq!(index.span(), Span { oldest: 81, next: 101 });
+        assert_eq!((index.holding(80), index.holding(101)), (None, None));
+        assert!(index.push(Entry { first: 103, count: 1, parts: 1 }).is_err());
+    }
+}

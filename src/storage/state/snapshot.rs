@@ -292,3 +292,104 @@ pub(crate) fn describe(path: &Path) -> Result<SnapshotFile, StateError> {
     let bytes = reader.input.get_ref().metadata()?.len();
     Ok(SnapshotFile { path: path.to_owned(), applied: reader.head.applied, bytes })
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use bytes::Bytes;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::storage::LogId;
+
+    const GOLDEN: &[u8] = include_bytes!("../../../tests/golden/snapshot-1.snap");
+
+    fn head(revision: u64) -> Head {
+        let last_applied = Some(LogId { term: 3, node_id: 2, index: 70_000 });
+        Head {
+            group: GROUP,
+            applied: AppliedPoint { last_applied, membership: Bytes::from_static(b"members") },
+            revision,
+        }
+    }
+
+    fn file(records: &[RawRecord], history: &[RawChangeSet]) -> Vec<u8> {
+        let revision = history.last().map_or(0, |h| h.0);
+        let mut writer = SnapshotWriter::begin(Vec::new(), &head(revision)).unwrap();
+        records.iter().for_each(|(key, body)| writer.record(key, body).unwrap());
+        history.iter().for_each(|(revision, bytes)| writer.change_set(*revision, bytes).unwrap());
+        let (bytes, length) = writer.finish().unwrap();
+        assert_eq!(bytes.len() as u64, length);
+        bytes
+    }
+
+    fn read(bytes: &[u8]) -> Result<(Head, Vec<RawRecord>, Vec<RawChangeSet>), StateError> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s");
+        std::fs::write(&path, bytes).unwrap();
+        let mut reader = SnapshotReader::open(&path)?;
+        let (mut records, mut history) = (Vec::new(), Vec::new());
+        while let Some(part) = reader.next_part()? {
+            match part {
+                Part::Records(more) => records.extend(more),
+                Part::History(more) => history.extend(more),
+            }
+        }
+        Ok((reader.head, records, history))
+    }
+
+    fn example() -> (Vec<RawRecord>, Vec<RawChangeSet>) {
+        let record = |key: &str, body: &str| (key.as_bytes().to_vec(), body.as_bytes().to_vec());
+        let history = vec![(41, b"first".to_vec()), (42, b"second".to_vec())];
+        (vec![record("empty", ""), record("short", "some bytes")], history)
+    }
+
+    #[test]
+    fn the_first_format_is_still_written_and_read() {
+        let (records, history) = example();
+        let bytes = file(&records, &history);
+        if std::env::var_os("LASTSEAT_BLESS").is_some() {
+            std::fs::write("tests/golden/snapshot-1.snap", &bytes).unwrap();
+        }
+        assert_eq!(bytes, GOLDEN);
+        assert_eq!(read(GOLDEN).unwrap(), (head(42), records, history));
+    }
+
+    #[test]
+    fn every_flipped_bit_and_every_missing_byte_is_noticed() {
+        for at in 0..GOLDEN.len() {
+            assert!(read(&GOLDEN[..at]).is_err(), "cut at {at}");
+            for bit in 0..8 {
+                let mut bytes = GOLDEN.to_vec();
+                bytes[at] ^= 1 << bit;
+                assert!(read(&bytes).is_err(), "byte {at} bit {bit}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_frame_too_few_is_noticed() {
+        // Cut out the frame of records: every checksum of a frame is right, only the whole is not.
+        let (_, history) = example();
+        let bare = file(&[], &history);
+        let trailer = Trailer { records: 2, change_sets: 2, hash: [0; 32] };
+        let length = FRAME_HEAD + codec::encode(&trailer).len();
+        let mixed = [&bare[..bare.len() - length], &GOLDEN[GOLDEN.len() - length..]].concat();
+        assert!(read(&mixed).unwrap_err().to_string().contains("does not match its trailer"));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(40))]
+        #[test]
+        fn what_was_written_is_read(
+            lengths in prop::collection::vec(0_usize..200_000, 0..12),
+            sets in prop::collection::vec(0_usize..200_000, 0..12),
+        ) {
+            let records: Vec<RawRecord> =
+                lengths.iter().enumerate().map(|(i, length)| (vec![i as u8; i], vec![1; *length])).collect();
+            let history: Vec<RawChangeSet> = (7..).zip(sets.iter().map(|length| vec![2; *length])).collect();
+            let (_, back, back_history) = read(&file(&records, &history)).unwrap();
+            prop_assert_eq!((back, back_history), (records, history));
+        }
+    }
+}
