@@ -73,7 +73,7 @@ fn seed(generation: u64, position: u64) -> u32 {
 }
 
 /// Checksum of `bytes` without the four at 12..16, where it is stored itself.
-fn checksum(generation: u64, position: u64, bytes: &[u8]) -> u32 {
+pub(super) fn checksum(generation: u64, position: u64, bytes: &[u8]) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c_append(seed(generation, position), &bytes[..12]), &bytes[16..])
 }
 

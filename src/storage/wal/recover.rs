@@ -15,7 +15,7 @@ use super::WalError;
 use super::index::GroupLog;
 use super::record::{ALIGN_BYTES, BATCH_HEADER_BYTES, Bad, BatchHeader, BatchKind, Body, Record};
 use super::segment::{SEGMENT_HEADER_BYTES, SegmentFile, SegmentHeader, segment_path, sync_folder, zero};
-use super::writer::{BATCH_BYTES_MAX, Written};
+use super::writer::{BATCH_BYTES_MAX, Contents, Written, note_contents};
 use crate::storage::{GroupId, LogId};
 
 /// Where the newest segment ends, and how sure that is.
@@ -32,8 +32,7 @@ pub(super) struct Recovered {
     pub(super) logs: BTreeMap<GroupId, GroupLog>,
     pub(super) written: BTreeMap<GroupId, Written>,
     pub(super) segments: BTreeMap<u32, Arc<SegmentFile>>,
-    /// Highest entry of each group in each segment.
-    pub(super) contents: BTreeMap<u32, BTreeMap<GroupId, u64>>,
+    pub(super) contents: Contents,
     /// End of the newest segment.
     pub(super) end: u64,
     pub(super) next_batch: u64,
@@ -148,9 +147,6 @@ impl Recovered {
                 }
                 let offset = u32::try_from(at).expect("segments are limited to less than 4 GiB");
                 log.recover(entry.id, entry.payload.len(), segment.header.sequence, offset);
-                let contents = self.contents.entry(segment.header.sequence).or_default();
-                let highest = contents.entry(group).or_default();
-                *highest = (*highest).max(entry.id.index);
             }
             Body::Vote(vote) => log.vote = Some(vote.clone()),
             Body::Committed(committed) => log.committed = *committed,
@@ -174,6 +170,7 @@ impl Recovered {
             Body::Extent(_) => {}
         }
         written.note(&record.body);
+        note_contents(&mut self.contents, segment.header.sequence, &record);
         Ok(())
     }
 

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::record::{BATCH_HEADER_BYTES, BatchHeader, BatchKind, Body, Record};
+use super::record::{BATCH_HEADER_BYTES, BatchHeader, BatchKind, Body, Record, record_bytes};
 use super::recover::Recovered;
 use super::segment::{Pool, SEGMENT_HEADER_BYTES, SegmentFile, SegmentHeader};
 use super::shared::{Item, Shared, State};
@@ -40,6 +40,29 @@ pub(super) struct Written {
     pub(super) committed: Option<LogId>,
 }
 
+/// Highest entry of each group in each segment that was not truncated.
+pub(super) type Contents = BTreeMap<u32, BTreeMap<GroupId, u64>>;
+
+/// Follows one record in the newest segment.
+pub(super) fn note_contents(contents: &mut Contents, newest: u32, record: &Record) {
+    match &record.body {
+        Body::Entry(entry) => {
+            let highest = contents.entry(newest).or_default().entry(record.group).or_default();
+            *highest = (*highest).max(entry.id.index);
+        }
+        Body::Truncate(last) => {
+            for groups in contents.values_mut() {
+                match (groups.get_mut(&record.group), last) {
+                    (Some(highest), Some(last)) => *highest = (*highest).min(last.index),
+                    (Some(_), None) => drop(groups.remove(&record.group)),
+                    (None, _) => {}
+                }
+            }
+        }
+        Body::Vote(_) | Body::Committed(_) | Body::Purge(_) | Body::Extent(_) => {}
+    }
+}
+
 /// An entry of the batch in hand: group, index, serial number, offset.
 type Placement = (GroupId, u64, u32, u32);
 
@@ -51,8 +74,7 @@ pub(super) struct Writer {
     end: u64,
     next_batch: u64,
     written: BTreeMap<GroupId, Written>,
-    /// Highest entry of each group in each segment.
-    contents: BTreeMap<u32, BTreeMap<GroupId, u64>>,
+    contents: Contents,
     taken: VecDeque<Item>,
     /// Committed ids to write along with the next batch that holds their entry.
     committed: BTreeMap<GroupId, Option<LogId>>,
@@ -223,7 +245,8 @@ impl Writer {
         self.purged = false;
         let room = self.room();
         let preamble = if self.end == SEGMENT_HEADER_BYTES { self.preamble() } else { Vec::new() };
-        let mut planned = BATCH_HEADER_BYTES + preamble.iter().map(Record::encoded_bytes).sum::<usize>();
+        let riders = self.committed.len() * record_bytes(0);
+        let mut planned = BATCH_HEADER_BYTES + riders + preamble.iter().map(Record::encoded_bytes).sum::<usize>();
         let mut items = 0;
         for item in &self.taken {
             planned += item.bytes();
@@ -278,16 +301,14 @@ impl Writer {
             Body::Entry(entry) => {
                 let offset = u32::try_from(position).expect("segments are limited to less than 4 GiB");
                 self.placements.push((record.group, entry.id.index, serial, offset));
-                let highest = self.contents.entry(self.current.header.sequence).or_default();
-                let highest = highest.entry(record.group).or_default();
-                *highest = (*highest).max(entry.id.index);
             }
             Body::Purge(_) => self.purged = true,
             Body::Vote(_) | Body::Committed(_) | Body::Truncate(_) | Body::Extent(_) => {}
         }
+        note_contents(&mut self.contents, self.current.header.sequence, record);
     }
 
-    /// Adds the committed ids whose entries are on disk with this batch, if there is room. They can wait.
+    /// Adds the committed ids whose entries are on disk with this batch. The others wait.
     fn put_committed(&mut self, room: usize) {
         for (group, committed) in std::mem::take(&mut self.committed) {
             let record = Record { group, body: Body::Committed(committed) };
@@ -388,6 +409,9 @@ impl Writer {
     /// The last writes of a clean close.
     fn finish(&mut self) -> io::Result<()> {
         if !self.committed.is_empty() {
+            if self.room() < BATCH_HEADER_BYTES + self.committed.len() * record_bytes(0) {
+                self.begin_segment()?;
+            }
             self.encode();
             if self.records > 0 {
                 self.write_batch()?;
