@@ -52,6 +52,7 @@ pub(super) struct Core {
     pub(super) barrier: Barrier,
     pub(super) view: watch::Sender<Arc<ClusterView>>,
     pub(super) stopping: CancellationToken,
+    pub(super) guests: server::Guests,
     pub(super) forward_handler: RwLock<Option<Arc<dyn ForwardHandler>>>,
     pub(super) forward_room: Arc<Semaphore>,
     /// One snapshot is received at a time.
@@ -157,6 +158,7 @@ impl Core {
             barrier: Barrier::default(),
             view: watch::Sender::new(Arc::default()),
             stopping: CancellationToken::new(),
+            guests: server::Guests::default(),
             forward_handler: RwLock::new(None),
             forward_room: Arc::new(Semaphore::new(FORWARD_BYTES_MAX)),
             receiving: Arc::new(Semaphore::new(1)),
@@ -248,17 +250,21 @@ impl Core {
     async fn follow_raft(self: Arc<Self>) {
         let mut server = self.raft.server_metrics();
         let mut all = self.raft.metrics();
+        // What changed before these were taken.
+        self.refresh_view();
         loop {
-            self.refresh_view();
-            let running = all.borrow_watched().running_state.clone();
-            if let Err(e) = running
+            let stopped = all.borrow_watched().running_state.clone().err();
+            if let Some(why) = stopped
                 && !self.stopping.is_cancelled()
             {
-                (self.on_fatal)(format!("consensus stopped: {e}"));
-                self.stopping.cancelled().await;
+                (self.on_fatal)(format!("consensus stopped: {why}"));
+                return self.stopping.cancelled().await;
             }
             tokio::select! {
-                changed = server.changed() => if changed.is_err() { return },
+                changed = server.changed() => match changed {
+                    Ok(()) => self.refresh_view(),
+                    Err(_) => return,
+                },
                 changed = all.changed() => if changed.is_err() { return },
                 () = self.stopping.cancelled() => return,
             }
@@ -371,7 +377,8 @@ impl Core {
     pub(super) fn gauges(&self) -> RaftGauges {
         let metrics = self.raft.data_metrics();
         let last_log_index = metrics.borrow_watched().last_log.map_or(0, |id| id.index);
-        let (applied_index, persisted_index) = (self.applied_index(), self.state.persister().map_or(0, |p| p.persisted_index()));
+        let (applied_index, persisted_index) =
+            (self.applied_index(), self.state.persister().map_or(0, |p| p.persisted_index()));
         let snapshot = self.state.store.latest_snapshot().and_then(|s| s.applied.last_applied);
         RaftGauges {
             last_log_index,

@@ -98,8 +98,8 @@ pub(super) fn decode_entry(id: &LogId, stored: Bytes) -> io::Result<RaftEntry> {
         Some(&KIND_BLANK) => EntryPayload::Blank,
         Some(&KIND_NORMAL) => EntryPayload::Normal(Payload::from_stored(stored)),
         Some(&KIND_MEMBERSHIP) => {
-            let wire: MembershipV1 = codec::decode(&stored[STORED_HEADER_BYTES..])
-                .map_err(|e| bad(format!("{}: {e}", name())))?;
+            let wire: MembershipV1 =
+                codec::decode(&stored[STORED_HEADER_BYTES..]).map_err(|e| bad(format!("{}: {e}", name())))?;
             EntryPayload::Membership(wire.into_membership()?)
         }
         other => return Err(bad(format!("{} has the unknown kind {other:?}", name()))),

@@ -26,7 +26,7 @@ pub(super) const APPEND_BYTES_MAX: usize = 1 << 20;
 /// Most payload bytes read at a time for apply.
 const APPLY_READ_BYTES: usize = 4 << 20;
 /// Proposals kept parsed between append and apply, on the node that made them.
-const PARSED_MAX: usize = 4096;
+const PARSED_MAX: usize = 1024;
 
 /// A handle: clones share the log. Is its own reader.
 #[derive(Clone)]
@@ -169,10 +169,7 @@ impl RaftLogReader<Types> for LogStore {
         self.read(start, end, APPEND_BYTES_MAX)
     }
 
-    async fn entries_stream<RB>(
-        &mut self,
-        range: RB,
-    ) -> impl Stream<Item = Result<RaftEntry, io::Error>> + OptionalSend
+    async fn entries_stream<RB>(&mut self, range: RB) -> impl Stream<Item = Result<RaftEntry, io::Error>> + OptionalSend
     where
         RB: RangeBounds<u64> + Clone + Debug + OptionalSend,
     {

@@ -5,8 +5,8 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use futures_util::{Stream, StreamExt};
 use openraft::storage::{ApplyResponder, EntryResponder, RaftStateMachine};
@@ -17,7 +17,9 @@ use tokio::sync::watch;
 use super::Member;
 use super::entry::{decode_membership, encode_membership};
 use super::snapshot::{SnapshotBuilder, SnapshotHandle};
-use super::types::{Answers, CommittedLeader, Membership, RaftEntry, RaftLogId, SnapshotMeta, StoredMembership, Types, to_ours, to_raft};
+use super::types::{
+    Answers, CommittedLeader, Membership, RaftEntry, RaftLogId, SnapshotMeta, StoredMembership, Types, to_ours, to_raft,
+};
 use crate::domain::change::ChangeSet;
 use crate::domain::inventory::{Frozen, Inventory};
 use crate::storage::LogId;

@@ -104,6 +104,9 @@ pub trait ForwardHandler: Send + Sync + 'static {
     ) -> std::pin::Pin<Box<dyn Future<Output = Bytes> + Send>>;
 }
 
+/// Largest encoding of a proposal. What is bigger travels in parts.
+pub const PROPOSAL_BYTES_MAX: usize = 2 << 20;
+
 /// A snapshot is taken when the log since the last one exceeds this and the size of that snapshot.
 pub const SNAPSHOT_WAL_BYTES: u64 = 256 << 20;
 
@@ -169,6 +172,9 @@ pub enum ProposeError {
     NotLeader,
     #[error("the node is stopping")]
     Stopping,
+    /// One entry must fit the log and a message between nodes.
+    #[error("a proposal of {0} bytes is over the limit of {PROPOSAL_BYTES_MAX}")]
+    TooLarge(usize),
 }
 
 /// Was proposed and the result is not known.
@@ -272,6 +278,9 @@ impl RaftNode {
         }
         if !self.core.view.borrow().is_leader {
             return Err(ProposeError::NotLeader);
+        }
+        if encoded.len() > PROPOSAL_BYTES_MAX {
+            return Err(ProposeError::TooLarge(encoded.len()));
         }
         let (tx, rx) = oneshot::channel();
         let payload = Payload::new(&encoded, proposal);

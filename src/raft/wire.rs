@@ -232,46 +232,88 @@ impl Covers {
 pub(super) enum Request {
     /// Requests of one stream go to openraft in order and are answered in order. After a refused one the rest of its
     /// stream is void; the opener goes on with another stream.
-    Append { stream: u64, append: Append },
+    Append {
+        stream: u64,
+        append: Append,
+    },
     Heartbeat {
         append: Append,
         wall_ms: u64,
         /// How long ago a quorum last confirmed the sender as leader.
         quorum_age_ms: Option<u64>,
     },
-    Vote { ballot: Ballot, wall_ms: u64 },
-    PreVote { ballot: Ballot, wall_ms: u64 },
-    Transfer { vote: Bytes, to: u64, last: Option<LogId> },
+    Vote {
+        ballot: Ballot,
+        wall_ms: u64,
+    },
+    PreVote {
+        ballot: Ballot,
+        wall_ms: u64,
+    },
+    Transfer {
+        vote: Bytes,
+        to: u64,
+        last: Option<LogId>,
+    },
     /// Which log index must be applied for a read to see everything committed by now. For the leader.
-    ReadIndex { within_ms: u64 },
+    ReadIndex {
+        within_ms: u64,
+    },
     /// Keeps connection, clock and version known.
-    Ping { wall_ms: u64 },
-    SnapshotStart { vote: Bytes, covers: Covers, bytes: u64 },
-    SnapshotChunk { data: Bytes },
+    Ping {
+        wall_ms: u64,
+    },
+    SnapshotStart {
+        vote: Bytes,
+        covers: Covers,
+        bytes: u64,
+    },
+    SnapshotChunk {
+        data: Bytes,
+    },
     SnapshotEnd,
-    Forward { within_ms: u64, body: Bytes },
+    Forward {
+        within_ms: u64,
+        body: Bytes,
+    },
     WhoAreYou,
-    Adopt { cluster: Uuid, node_id: u64 },
+    Adopt {
+        cluster: Uuid,
+        node_id: u64,
+    },
 }
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Answer {
     Appended(Appended),
-    Beat { appended: Appended, wall_ms: u64 },
-    Voted { voted: Voted, wall_ms: u64 },
+    Beat {
+        appended: Appended,
+        wall_ms: u64,
+    },
+    Voted {
+        voted: Voted,
+        wall_ms: u64,
+    },
     Transferred(Result<(), String>),
     ReadIndex(Result<u64, String>),
-    Pong { wall_ms: u64, version: String },
+    Pong {
+        wall_ms: u64,
+        version: String,
+    },
     /// The chunk is written.
     Taken,
     /// The snapshot is being checked and installed; more to come.
     Working,
-    Installed { vote: Bytes },
+    Installed {
+        vote: Bytes,
+    },
     Forwarded(Bytes),
     Card(Card),
     Adopted,
     /// Not done, and why. Nothing took effect.
     Refused(String),
+    /// Done perhaps, and the outcome cannot be told.
+    Failed(String),
 }
 
 /// One frame, taken apart.
@@ -302,7 +344,10 @@ pub(super) fn encode_frame<T: Serialize>(group: GroupId, id: u64, body: &T, body
 }
 
 /// Length of the body, group and id of the next frame. Cancel-safe only between frames.
-pub(super) async fn read_head(from: &mut (impl AsyncRead + Unpin), body_max: usize) -> io::Result<(usize, GroupId, u64)> {
+pub(super) async fn read_head(
+    from: &mut (impl AsyncRead + Unpin),
+    body_max: usize,
+) -> io::Result<(usize, GroupId, u64)> {
     let length = from.read_u32_le().await? as usize;
     let group = from.read_u32_le().await?;
     let id = from.read_u64_le().await?;

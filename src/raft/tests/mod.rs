@@ -3,6 +3,7 @@
 
 mod cluster;
 mod formats;
+mod partition;
 mod strangers;
 mod suite;
 
@@ -28,6 +29,9 @@ use crate::storage::wal::{Wal, WalOptions};
 use crate::storage::{GROUP, LogId};
 
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Slower than on a LAN: many tests share the machine, and most stories need a leader that stays.
+const TIMING: Timing = Timing { heartbeat_ms: 150, election_min_ms: 600, election_max_ms: 1200 };
 
 pub(super) fn wall_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64
@@ -59,6 +63,8 @@ pub(super) struct Node {
     pub(super) id: u64,
     dir: tempfile::TempDir,
     pub(super) peer: String,
+    /// What the others are told, when it is not the node's own port.
+    pub(super) advertised: Option<String>,
     running: Option<(RaftNode, FolderLock)>,
     fatal: Fatal,
     /// Added to the wall clock of this node.
@@ -73,7 +79,8 @@ impl Node {
     pub(super) async fn with_clock(id: u64, clock_offset_ms: i64) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let fatal = Fatal::default();
-        let mut node = Self { id, dir, peer: "127.0.0.1:0".into(), running: None, fatal, clock_offset_ms };
+        let mut node =
+            Self { id, dir, peer: "127.0.0.1:0".into(), advertised: None, running: None, fatal, clock_offset_ms };
         node.start().await;
         node
     }
@@ -90,7 +97,7 @@ impl Node {
             node_id: self.id,
             identity,
             data: dir.to_owned(),
-            timing: Timing::LAN,
+            timing: TIMING,
             peer_listener: listener,
             wall_clock: Arc::new(move || wall_ms().checked_add_signed(offset).unwrap()),
             on_fatal: noting(&self.fatal),
@@ -130,7 +137,12 @@ impl Node {
 
     pub(super) fn as_new(&self) -> NewMember {
         let id = self.id;
-        NewMember { id, api: format!("http://node{id}"), peer: self.peer.clone(), region: "here".into() }
+        NewMember {
+            id,
+            api: format!("http://node{id}"),
+            peer: self.advertised.clone().unwrap_or_else(|| self.peer.clone()),
+            region: "here".into(),
+        }
     }
 
     pub(super) fn revision(&self) -> u64 {
@@ -197,6 +209,12 @@ impl Cluster {
         (0..self.nodes.len()).filter(|at| *at != leader && self.nodes[*at].is_running()).collect()
     }
 
+    /// Writes through whoever leads, until it is confirmed. The key makes it one write, however often it is tried.
+    pub(super) async fn write(&self, name: &str) -> AppliedEntry {
+        let running = self.nodes.iter().filter(|n| n.is_running()).map(|n| n.raft().clone()).collect::<Vec<_>>();
+        write_somewhere(&running, name).await
+    }
+
     pub(super) async fn stop(mut self) {
         for node in &mut self.nodes {
             node.stop().await;
@@ -222,10 +240,8 @@ pub(super) fn define(name: &str) -> Proposal {
         labels: Default::default(),
     };
     let contents = Contents::Inline { seats: Vec::new(), pools: Vec::new() };
-    let command = Command::Define {
-        event: EventId::parse(name).unwrap(),
-        definition: Box::new(Definition { head, contents }),
-    };
+    let command =
+        Command::Define { event: EventId::parse(name).unwrap(), definition: Box::new(Definition { head, contents }) };
     let ask = Ask {
         key: Key::parse(&format!("key-{name}")).unwrap(),
         key_made_by: KeyMaker::Client,
@@ -238,12 +254,25 @@ pub(super) fn define(name: &str) -> Proposal {
     Proposal { stamp: Millis(wall_ms()), body: ProposalBody::Requests(vec![ask]) }
 }
 
+pub(super) async fn write_somewhere(nodes: &[RaftNode], name: &str) -> AppliedEntry {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        for node in nodes.iter().filter(|node| node.view().is_leader) {
+            if let Ok(applied) = write(node, name).await {
+                return applied;
+            }
+        }
+        assert!(Instant::now() < until, "{name} was not confirmed in time");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
 /// Proposes and waits for the answer.
 pub(super) async fn write(node: &RaftNode, name: &str) -> Result<AppliedEntry, String> {
     let proposal = define(name);
     let encoded = Bytes::from(codec::encode(&proposal));
     let answer = node.propose(Arc::new(proposal), encoded).await.map_err(|e| e.to_string())?;
-    match tokio::time::timeout(PATIENCE, answer).await {
+    match tokio::time::timeout(Duration::from_secs(3), answer).await {
         Ok(result) => result.map_err(|e| e.to_string()),
         Err(_) => Err("no answer".into()),
     }

@@ -7,7 +7,7 @@ async fn a_member_is_added_and_another_removed_for_ever() {
     let mut cluster = Cluster::new(3).await;
     let leader = cluster.leader().await;
     for n in 0..100 {
-        write(cluster.nodes[leader].raft(), &format!("e{n}")).await.unwrap();
+        cluster.write(&format!("e{n}")).await;
     }
     cluster.nodes.push(Node::new(4).await);
     let new = cluster.nodes[3].as_new();
@@ -26,7 +26,7 @@ async fn a_member_is_added_and_another_removed_for_ever() {
     cluster.nodes[gone].start().await;
     let back = cluster.nodes[leader].raft().add_member(cluster.nodes[gone].as_new()).await;
     assert!(matches!(&back, Err(MembershipError::Refused(why)) if why.contains("never reused")), "{back:?}");
-    write(cluster.nodes[leader].raft(), "after").await.unwrap();
+    cluster.write("after").await;
     assert!(!cluster.nodes[leader].raft().view().voters.contains(&id));
     cluster.stop().await;
 }
@@ -40,8 +40,8 @@ async fn the_leader_can_remove_itself() {
     let rest = cluster.followers(old);
     eventually("another leads", || rest.iter().any(|at| cluster.nodes[*at].raft().view().is_leader)).await;
     cluster.nodes[old].stop().await;
-    let new = cluster.leader().await;
-    write(cluster.nodes[new].raft(), "after").await.unwrap();
+    cluster.leader().await;
+    cluster.write("after").await;
     cluster.stop().await;
 }
 
@@ -49,7 +49,7 @@ async fn the_leader_can_remove_itself() {
 async fn a_wiped_node_does_not_come_back_under_its_id() {
     let mut cluster = Cluster::new(3).await;
     let leader = cluster.leader().await;
-    write(cluster.nodes[leader].raft(), "before").await.unwrap();
+    cluster.write("before").await;
     let wiped = cluster.followers(leader)[0];
     cluster.nodes[wiped].stop().await;
     cluster.nodes[wiped].wipe();
@@ -71,7 +71,7 @@ async fn a_wiped_node_does_not_come_back_under_its_id() {
     let wiped_me = &cluster.nodes[wiped].raft().core.me;
     let refused = link::open(wiped_me, Lane::Control, &leads.peer, Some(&leads)).await.unwrap_err();
     assert!(refused.to_string().contains("incarnation"), "{refused}");
-    write(cluster.nodes[leader].raft(), "after").await.unwrap();
+    cluster.write("after").await;
     tokio::time::sleep(Duration::from_millis(500)).await;
     assert_eq!(cluster.nodes[wiped].revision(), 0);
     cluster.stop().await;
