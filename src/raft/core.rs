@@ -26,6 +26,8 @@ use crate::storage::identity::Identity;
 use crate::storage::wal::{Wal, WalGroup};
 use crate::storage::{GROUP, LogId};
 
+/// A leader without a quorum for this many election timeouts takes no more proposals.
+const LOST_QUORUM_ELECTIONS: u64 = 3;
 /// Entries kept behind a snapshot, for followers that lag a little.
 pub(super) const LOG_TO_KEEP: u64 = 10_000;
 /// Most entries in one append to a peer.
@@ -220,6 +222,11 @@ impl Core {
 
     pub(super) fn quorum_age_ms(&self) -> Option<u64> {
         quorum_age(&self.raft, self.me.node_id)
+    }
+
+    /// Leads by its own belief, and no quorum has confirmed that for long: what it is given would only hang.
+    pub(super) fn lost_quorum(&self) -> bool {
+        self.quorum_age_ms().is_some_and(|age| age > self.me.timing.election_max_ms * LOST_QUORUM_ELECTIONS)
     }
 
     fn refresh_view(&self) {

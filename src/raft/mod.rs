@@ -276,7 +276,7 @@ impl RaftNode {
         if self.core.stopping.is_cancelled() {
             return Err(ProposeError::Stopping);
         }
-        if !self.core.view.borrow().is_leader {
+        if !self.core.view.borrow().is_leader || self.core.lost_quorum() {
             return Err(ProposeError::NotLeader);
         }
         if encoded.len() > PROPOSAL_BYTES_MAX {

@@ -100,7 +100,9 @@ async fn a_cut_off_leader_confirms_nothing_and_follows_again_after_healing() {
     assert!(read.is_err(), "a read behind the back of the quorum");
     assert_eq!(cluster.nodes[old].revision(), 1);
     // Long enough for connections to be given up.
-    tokio::time::sleep(Duration::from_secs(3)).await;
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    let late = write(cluster.nodes[old].raft(), "late").await;
+    assert!(matches!(&late, Err(why) if why.contains("does not lead")), "not refused before the log: {late:?}");
     cuts.send_replace(BTreeSet::new());
     let healed = Instant::now();
     cluster.nodes[old].raft().read_barrier(soon()).await.unwrap();
