@@ -13,9 +13,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
+use openraft::async_runtime::watch::WatchReceiver;
 use parking_lot::Mutex;
 use uuid::Uuid;
 
+use super::client::target_of;
+use super::wire::{Answer, Lane, Request};
 use super::*;
 use crate::domain::codec;
 use crate::domain::command::{
