@@ -96,7 +96,7 @@ pub(crate) async fn run(options: LoadOptions) -> Result<Report, String> {
 
 async fn define(control: &mut Connection, event: &str) -> Result<(), String> {
     let body = serde_json::json!({
-        "name": "Load", "pools": [{"id": "hot", "capacity": 9_000_000_000_000_u64}]
+        "name": "Load", "pools": [{"id": "hot", "capacity": 900_000_000_000_u64}]
     });
     let path = format!("/v1/events/{event}");
     let (status, body) = control.send(Method::PUT, &path, Bytes::from(body.to_string())).await?;

@@ -337,9 +337,20 @@ pub(crate) struct RushArgs {
     /// While selling, kill -9 the leader this often (only a `dev` cluster); first when a fifth is sold, if that is sooner
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub(crate) kill_leader_every: Option<Duration>,
+    /// A buyer takes up to this long, at random, to pay between reserve and book [default: no time; with
+    /// --kill-leader-every four times that, so that the leader dies more than once while they pay]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub(crate) pay_within: Option<Duration>,
     /// Folder of the `dev` cluster [default: the one that runs at --server]
     #[arg(long, value_name = "DIR", requires = "kill_leader_every")]
     pub(crate) dev: Option<PathBuf>,
+}
+
+impl RushArgs {
+    /// The longest a buyer takes to pay.
+    pub(crate) fn paying(&self) -> Duration {
+        self.pay_within.unwrap_or_else(|| self.kill_leader_every.map_or(Duration::ZERO, |every| every * 4))
+    }
 }
 
 /// `500ms`, `1s`, `2m`, `1h`, `1.5s`.

@@ -16,6 +16,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::node::NodeConfig;
 
+/// The consensus library tells its every step at `info`; a node's log is for its operator.
+const LOG_LEVEL: &str = "info,openraft=warn";
+
 const ENV_PREFIX: &str = "LASTSEAT_";
 /// Variable that names the file, for when `--config` does not.
 const ENV_FILE: &str = "LASTSEAT_CONFIG";
@@ -63,7 +66,7 @@ pub(crate) struct ServeFlags {
     #[arg(long, value_enum)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) log_format: Option<LogFormat>,
-    /// What is logged: error, warn, info, debug, trace, or a filter such as info,openraft=warn [default: info]
+    /// What is logged: error, warn, info, debug, trace, or a filter such as info,lastseat=debug [default: info,openraft=warn]
     #[arg(long, value_name = "LEVEL")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) log_level: Option<String>,
@@ -137,7 +140,7 @@ impl Default for Settings {
             insecure: false,
             wide_area: false,
             log_format: LogFormat::Text,
-            log_level: "info".into(),
+            log_level: LOG_LEVEL.into(),
         }
     }
 }

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::barrier::Barrier;
-use super::client::{Net, Network, target_of};
+use super::client::{Net, Network};
 use super::log_store::LogStore;
 use super::machine::{State, StateMachine};
 use super::peers::{Freshness, Me, Peers};
@@ -26,6 +26,8 @@ use crate::storage::identity::Identity;
 use crate::storage::wal::{Wal, WalGroup};
 use crate::storage::{GROUP, LogId};
 
+/// A leader without a quorum for this many election timeouts takes no more proposals.
+const LOST_QUORUM_ELECTIONS: u64 = 3;
 /// Entries kept behind a snapshot, for followers that lag a little.
 pub(super) const LOG_TO_KEEP: u64 = 10_000;
 /// Most entries in one append to a peer.
@@ -34,11 +36,6 @@ const APPEND_ENTRIES_MAX: u64 = 256;
 const LAG_THRESHOLD: u64 = u64::MAX / 2;
 /// openraft's deadline on a whole snapshot. Ours is on silence, in `transfer.rs`.
 const SNAPSHOT_WITHIN_MS: u64 = 24 * 3_600_000;
-const CLOCKS_EVERY: Duration = Duration::from_secs(2);
-const CLOCK_WITHIN: Duration = Duration::from_secs(1);
-const SNAPSHOT_LOOK_EVERY: Duration = Duration::from_secs(1);
-/// A snapshot that is not there this long after it was asked for is asked for again.
-const SNAPSHOT_RETRY_AFTER: Duration = Duration::from_secs(600);
 
 pub(super) type Raft = openraft::Raft<Types, StateMachine>;
 
@@ -52,6 +49,7 @@ pub(super) struct Core {
     pub(super) barrier: Barrier,
     pub(super) view: watch::Sender<Arc<ClusterView>>,
     pub(super) stopping: CancellationToken,
+    pub(super) guests: server::Guests,
     pub(super) forward_handler: RwLock<Option<Arc<dyn ForwardHandler>>>,
     pub(super) forward_room: Arc<Semaphore>,
     /// One snapshot is received at a time.
@@ -63,9 +61,9 @@ pub(super) struct Core {
     pub(super) changing: tokio::sync::Mutex<()>,
     pub(super) snapshot_wal_bytes: AtomicU64,
     pub(super) peer_addr: std::net::SocketAddr,
-    on_fatal: Arc<dyn Fn(String) + Send + Sync>,
-    recovered: AtomicBool,
-    log: WalGroup,
+    pub(super) on_fatal: Arc<dyn Fn(String) + Send + Sync>,
+    pub(super) recovered: AtomicBool,
+    pub(super) log: WalGroup,
     wal: Wal,
     supervisor: Mutex<Option<tokio::task::JoinHandle<()>>>,
 }
@@ -157,6 +155,7 @@ impl Core {
             barrier: Barrier::default(),
             view: watch::Sender::new(Arc::default()),
             stopping: CancellationToken::new(),
+            guests: server::Guests::default(),
             forward_handler: RwLock::new(None),
             forward_room: Arc::new(Semaphore::new(FORWARD_BYTES_MAX)),
             receiving: Arc::new(Semaphore::new(1)),
@@ -220,7 +219,12 @@ impl Core {
         quorum_age(&self.raft, self.me.node_id)
     }
 
-    fn refresh_view(&self) {
+    /// Leads by its own belief, and no quorum has confirmed that for long: what it is given would only hang.
+    pub(super) fn lost_quorum(&self) -> bool {
+        self.quorum_age_ms().is_some_and(|age| age > self.me.timing.election_max_ms * LOST_QUORUM_ELECTIONS)
+    }
+
+    pub(super) fn refresh_view(&self) {
         let metrics = self.raft.server_metrics();
         let metrics = metrics.borrow_watched().clone();
         let members: Vec<_> = metrics.membership_config.nodes().map(|(id, m)| (*id, m.clone())).collect();
@@ -242,113 +246,6 @@ impl Core {
             }
             changed
         });
-    }
-
-    /// Keeps the view fresh, and notices when openraft stops.
-    async fn follow_raft(self: Arc<Self>) {
-        let mut server = self.raft.server_metrics();
-        let mut all = self.raft.metrics();
-        loop {
-            self.refresh_view();
-            let running = all.borrow_watched().running_state.clone();
-            if let Err(e) = running
-                && !self.stopping.is_cancelled()
-            {
-                (self.on_fatal)(format!("consensus stopped: {e}"));
-                self.stopping.cancelled().await;
-            }
-            tokio::select! {
-                changed = server.changed() => if changed.is_err() { return },
-                changed = all.changed() => if changed.is_err() { return },
-                () = self.stopping.cancelled() => return,
-            }
-        }
-    }
-
-    /// Waits until everything is applied that this node can have applied before it was restarted: only then may it show
-    /// its state. `at_start` is the end of its log as found on disk.
-    async fn recover(self: Arc<Self>, at_start: Option<LogId>) {
-        let mut metrics = self.raft.metrics();
-        let at_start = at_start.map_or(0, |id| id.index);
-        let target = loop {
-            {
-                let m = metrics.borrow_watched();
-                if let Some(committed) = m.cluster_committed.map(|id| id.index)
-                    && (committed >= at_start || Some(committed) >= m.last_log_index)
-                {
-                    break committed;
-                }
-            }
-            tokio::select! {
-                changed = metrics.changed() => if changed.is_err() { return },
-                () = self.stopping.cancelled() => return,
-            }
-        };
-        let mut applied = self.state.applied();
-        tokio::select! {
-            reached = applied.wait_for(|at| *at >= target) => if reached.is_err() { return },
-            () = self.stopping.cancelled() => return,
-        }
-        drop(applied);
-        self.state.end_of_replay();
-        self.recovered.store(true, Ordering::Release);
-        self.refresh_view();
-        tracing::info!(applied = target, replayed = self.state.replayed(), "recovered");
-        // This task has done its work; its end must not look like a death.
-        self.stopping.cancelled().await;
-    }
-
-    /// Asks every member for its clock now and then: followers do not talk to each other otherwise.
-    async fn clocks(self: Arc<Self>) {
-        let mut beat = tokio::time::interval(CLOCKS_EVERY);
-        beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            tokio::select! {
-                _ = beat.tick() => {}
-                () = self.stopping.cancelled() => return,
-            }
-            if self.me.cluster.read().is_none() {
-                continue;
-            }
-            let membership = self.membership();
-            let others = membership.nodes().filter(|(id, _)| **id != self.me.node_id);
-            let net = &self.net;
-            let asked = others.map(|(id, node)| {
-                let target = target_of(*id, node);
-                async move { net.ping(&target, CLOCK_WITHIN).await }
-            });
-            futures_util::future::join_all(asked.collect::<Vec<_>>()).await;
-        }
-    }
-
-    /// Asks for a snapshot when the log since the last one is longer than the threshold and than that snapshot.
-    async fn snapshots(self: Arc<Self>) {
-        let mut beat = tokio::time::interval(SNAPSHOT_LOOK_EVERY);
-        beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut asked: Option<(u64, tokio::time::Instant)> = None;
-        loop {
-            tokio::select! {
-                _ = beat.tick() => {}
-                () = self.stopping.cancelled() => return,
-            }
-            let last = self.state.store.latest_snapshot();
-            let (index, bytes) = last.map_or((0, 0), |s| (s.applied.last_applied.map_or(0, |id| id.index), s.bytes));
-            if let Some((since, at)) = asked
-                && since == index
-                && at.elapsed() < SNAPSHOT_RETRY_AFTER
-            {
-                continue;
-            }
-            asked = None;
-            let limit = self.snapshot_wal_bytes.load(Ordering::Relaxed).max(bytes);
-            if self.log.bytes_after(index) > limit && self.applied_index() > index {
-                if self.raft.trigger().snapshot().await.is_err() {
-                    continue;
-                }
-                tracing::info!(since = index, "the log has grown: taking a snapshot");
-                asked = Some((index, tokio::time::Instant::now()));
-            }
-        }
     }
 
     /// Makes this uninitialised node part of a cluster.

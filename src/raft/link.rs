@@ -35,7 +35,7 @@ const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
 /// While requests wait on the forward lane, so often a sign of life is asked for.
 const PING_EVERY: Duration = Duration::from_millis(500);
 /// Id of frames that only show life.
-pub(super) const PING_ID: u64 = 0;
+const PING_ID: u64 = 0;
 const SOCKET_BUFFER: usize = 64 << 10;
 
 /// A link with requests waiting and nothing coming back for this long is given up.
@@ -171,6 +171,7 @@ impl Link {
         };
         match tokio::time::timeout_at(deadline, pending.answer()).await {
             Ok(Ok(Answer::Refused(why))) => Err(CallError::NotSent(why)),
+            Ok(Ok(Answer::Failed(why))) => Err(CallError::NoAnswer(why)),
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(e)) => Err(CallError::NoAnswer(e.to_string())),
             Err(_) => Err(CallError::NoAnswer("no answer in time".into())),

@@ -26,7 +26,7 @@ pub(super) const APPEND_BYTES_MAX: usize = 1 << 20;
 /// Most payload bytes read at a time for apply.
 const APPLY_READ_BYTES: usize = 4 << 20;
 /// Proposals kept parsed between append and apply, on the node that made them.
-const PARSED_MAX: usize = 4096;
+const PARSED_MAX: usize = 1024;
 
 /// A handle: clones share the log. Is its own reader.
 #[derive(Clone)]

@@ -66,6 +66,14 @@ impl Peers {
         peer.heard = Some(now);
     }
 
+    /// Takes a clock that came with a request: it is late by the way here, so a sample both ways is worth more.
+    pub(super) fn note_clock_one_way(&self, id: u64, peer_wall_ms: u64, now_wall_ms: u64) {
+        let better = self.known.lock().get(&id).and_then(|peer| peer.offset);
+        if better.is_none_or(|(_, at)| at.elapsed() > OFFSET_FRESH / 2) {
+            self.note_clock(id, peer_wall_ms, Instant::now(), now_wall_ms);
+        }
+    }
+
     pub(super) fn note_version(&self, id: u64, version: String) {
         self.known.lock().entry(id).or_default().version = Some(version);
     }

@@ -1,6 +1,6 @@
 //! The peer port: what other nodes ask of this one.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,11 +13,12 @@ use tokio::io::{BufReader, BufWriter};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 use super::client::APPENDS_IN_FLIGHT_MAX;
 use super::core::Core;
 use super::entry::decode_vote;
-use super::link::{PING_ID, write_queue};
+use super::link::write_queue;
 use super::types::{Types, to_raft};
 use super::wire::{self, Answer, Append, Appended, HELLO_BYTES_MAX, Hello, HelloReply, Lane, Request, Voted};
 use crate::storage::GROUP;
@@ -30,6 +31,8 @@ const REQUESTS_MAX: usize = 1024;
 pub(super) const FORWARD_BYTES_MAX: usize = 256 << 20;
 /// Longest wait for the handshake of a new connection.
 const HELLO_WITHIN: Duration = Duration::from_secs(2);
+/// Longest life of a connection of a stranger.
+const JOIN_WITHIN: Duration = Duration::from_secs(10);
 /// Pause after the system refused a connection (no file descriptors left, say).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const ANSWERS_QUEUED_MAX: usize = 64;
@@ -94,9 +97,43 @@ async fn serve(core: Arc<Core>, mut socket: TcpStream) -> io::Result<()> {
         Err(_) => return Err(io::ErrorKind::TimedOut.into()),
     };
     match hello.lane {
-        Lane::Append => serve_appends(core, socket).await,
+        // It limits silence by itself.
         Lane::Snapshot => super::transfer::receive(&core, &mut socket).await,
-        Lane::Heartbeat | Lane::Control | Lane::Forward | Lane::Join => serve_requests(core, socket, hello).await,
+        Lane::Join => match tokio::time::timeout(JOIN_WITHIN, serve_requests(core, socket, hello)).await {
+            Ok(ended) => ended,
+            Err(_) => Ok(()),
+        },
+        Lane::Append | Lane::Heartbeat | Lane::Control | Lane::Forward => {
+            let replaced = core.guests.newest(hello.from, hello.lane);
+            let serving = async {
+                match hello.lane {
+                    Lane::Append => serve_appends(core, socket).await,
+                    _ => serve_requests(core, socket, hello).await,
+                }
+            };
+            tokio::select! {
+                ended = serving => ended,
+                () = replaced.cancelled() => Ok(()),
+            }
+        }
+    }
+}
+
+/// The newest connection of each peer and lane. A peer that opens another has given up the one before, and the network
+/// may have lost the news of its end.
+#[derive(Default)]
+pub(super) struct Guests {
+    newest: Mutex<HashMap<(u64, Lane), CancellationToken>>,
+}
+
+impl Guests {
+    /// Ends the connection before; the token ends this one.
+    fn newest(&self, from: u64, lane: Lane) -> CancellationToken {
+        let token = CancellationToken::new();
+        if let Some(before) = self.newest.lock().insert((from, lane), token.clone()) {
+            before.cancel();
+        }
+        token
     }
 }
 
@@ -134,7 +171,8 @@ fn check(core: &Core, hello: &Hello) -> Result<(), String> {
 
 // ---- appends: in order, answered in order, many under way
 
-type Append1 = (u64, AppendEntriesRequest<Types>);
+/// An append and the id of its frame.
+type Numbered = (u64, AppendEntriesRequest<Types>);
 
 async fn serve_appends(core: Arc<Core>, socket: TcpStream) -> io::Result<()> {
     let (read, write) = socket.into_split();
@@ -151,7 +189,7 @@ async fn read_appends(
     answers: mpsc::Sender<Bytes>,
 ) -> io::Result<()> {
     let mut runs = JoinSet::new();
-    let mut current: Option<(u64, mpsc::Sender<Append1>)> = None;
+    let mut current: Option<(u64, mpsc::Sender<Numbered>)> = None;
     loop {
         let frame = wire::read_frame(&mut from, Lane::Append.frame_bytes_max()).await?;
         let Request::Append { stream, append } = wire::decode(&frame.body)? else {
@@ -175,7 +213,7 @@ async fn read_appends(
 }
 
 /// Feeds one stream of appends to openraft.
-async fn run_appends(core: Arc<Core>, requests: mpsc::Receiver<Append1>, answers: mpsc::Sender<Bytes>) {
+async fn run_appends(core: Arc<Core>, requests: mpsc::Receiver<Numbered>, answers: mpsc::Sender<Bytes>) {
     let ids = Arc::new(Mutex::new(VecDeque::new()));
     let taken = Arc::clone(&ids);
     let input = futures_util::stream::unfold(requests, move |mut requests| {
@@ -217,39 +255,38 @@ async fn serve_requests(core: Arc<Core>, socket: TcpStream, hello: Hello) -> io:
 
 async fn read_requests(
     core: Arc<Core>,
-    mut from: BufReader<tokio::net::tcp::OwnedReadHalf>,
+    mut socket: BufReader<tokio::net::tcp::OwnedReadHalf>,
     answers: mpsc::Sender<Bytes>,
     hello: Hello,
 ) -> io::Result<()> {
     let body_max = hello.lane.frame_bytes_max();
     let mut working = JoinSet::new();
     loop {
-        let (length, group, id) = wire::read_head(&mut from, body_max).await?;
+        let (length, group, id) = wire::read_head(&mut socket, body_max).await?;
         check_group(group)?;
         // Waiting here is the backpressure: the sender's requests stay in its own queue.
         let room = match hello.lane {
             Lane::Forward => Some(Arc::clone(&core.forward_room).acquire_many_owned(length as u32).await),
             _ => None,
         };
-        let body = wire::read_body(&mut from, length).await?;
+        let body = wire::read_body(&mut socket, length).await?;
         while working.len() >= REQUESTS_MAX {
             working.join_next().await;
         }
         while working.try_join_next().is_some() {}
         let request: Request = wire::decode(&body)?;
-        let (core, answers, lane) = (Arc::clone(&core), answers.clone(), hello.lane);
-        let from_id = hello.from;
+        let (core, answers) = (Arc::clone(&core), answers.clone());
+        let (lane, from) = (hello.lane, hello.from);
         working.spawn(async move {
-            let answer = handle(&core, lane, from_id, request).await;
+            let answer = handle(&core, lane, from, request).await;
             drop(room);
             let frame = wire::encode_frame(GROUP, id, &answer, body_max)
-                .or_else(|e| wire::encode_frame(GROUP, id, &Answer::Refused(e.to_string()), body_max));
+                .or_else(|e| wire::encode_frame(GROUP, id, &Answer::Failed(e.to_string()), body_max));
             if let Ok(frame) = frame {
                 // The connection may have ended meanwhile.
                 let _ = answers.send(frame).await;
             }
         });
-        debug_assert!(id != PING_ID || lane == Lane::Forward);
     }
 }
 
@@ -258,15 +295,15 @@ async fn handle(core: &Arc<Core>, lane: Lane, from: u64, request: Request) -> An
     let arrived = Instant::now();
     let done = match (lane, request) {
         (Lane::Heartbeat, Request::Heartbeat { append, wall_ms, quorum_age_ms }) => {
-            core.peers.note_clock(from, wall_ms, arrived, core.me.wall_ms());
+            core.peers.note_clock_one_way(from, wall_ms, core.me.wall_ms());
             heartbeat(core, append, quorum_age_ms).await
         }
         (Lane::Control, Request::Vote { ballot, wall_ms }) => {
-            core.peers.note_clock(from, wall_ms, arrived, core.me.wall_ms());
+            core.peers.note_clock_one_way(from, wall_ms, core.me.wall_ms());
             vote(core, ballot, false).await
         }
         (Lane::Control, Request::PreVote { ballot, wall_ms }) => {
-            core.peers.note_clock(from, wall_ms, arrived, core.me.wall_ms());
+            core.peers.note_clock_one_way(from, wall_ms, core.me.wall_ms());
             vote(core, ballot, true).await
         }
         (Lane::Control, Request::Transfer { vote, to, last }) => take_over(core, &vote, to, last).await,
@@ -294,7 +331,7 @@ async fn handle(core: &Arc<Core>, lane: Lane, from: u64, request: Request) -> An
         }),
         _ => Ok(Answer::Refused("not a request for this lane".into())),
     };
-    done.unwrap_or_else(|e: io::Error| Answer::Refused(e.to_string()))
+    done.unwrap_or_else(|e: io::Error| Answer::Failed(e.to_string()))
 }
 
 async fn heartbeat(core: &Core, append: Append, quorum_age_ms: Option<u64>) -> io::Result<Answer> {

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use openraft::storage::RaftSnapshotBuilder;
 
@@ -12,6 +13,8 @@ use super::machine::State;
 use super::types::{CommittedLeader, SnapshotMeta, Types, to_ours, to_raft};
 use crate::domain::inventory::Frozen;
 use crate::storage::state::{AppliedPoint, SnapshotFile};
+
+const PERSISTER_LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// A file that holds a snapshot: one of ours, or one received and not yet checked.
 #[derive(Debug, Clone)]
@@ -47,8 +50,13 @@ impl RaftSnapshotBuilder<Types> for SnapshotBuilder {
     /// Returns when the file is durable: openraft drops log entries on the strength of it.
     async fn build_snapshot(&mut self) -> Result<Snapshot, io::Error> {
         let (frozen, point) = self.view.clone();
-        // The store first waits for the persister to come up to this point: the history comes from there.
         let state = Arc::clone(&self.state);
+        // The history in the file comes from the store, which runs behind. Waiting here has no limit: the store waits
+        // too, but takes a slow disk for an error, and an error here ends the process.
+        let upto = point.last_applied.map_or(0, |id| id.index);
+        while state.persister().is_some_and(|persister| persister.persisted_index() < upto) {
+            tokio::time::sleep(PERSISTER_LOOK_EVERY).await;
+        }
         let write = move || state.store.write_snapshot(&frozen, &point).map_err(io::Error::other);
         of_file(blocking(write).await?)
     }

@@ -312,6 +312,8 @@ pub(super) enum Answer {
     Adopted,
     /// Not done, and why. Nothing took effect.
     Refused(String),
+    /// Done perhaps, and the outcome cannot be told.
+    Failed(String),
 }
 
 /// One frame, taken apart.

@@ -182,6 +182,12 @@ impl Worker {
                 refuse(replies);
                 None
             }
+            Err(too_large @ ProposeError::TooLarge(_)) => {
+                // Commands are bounded before they get here: this is a bug, and it must not be silent.
+                tracing::error!(%too_large, "an entry was cut too big");
+                refuse(replies);
+                None
+            }
         }
     }
 

@@ -101,7 +101,7 @@ async fn headers_that_cannot_be_used_are_invalid() {
 async fn what_was_not_decided_says_when_to_try_again() {
     let cases: [(ServiceError, u16, &str, Option<&str>, &str); 4] = [
         (
-            ServiceError::Overloaded { retry_after_ms: 1_200, why: "the log is full" },
+            ServiceError::Overloaded { retry_after_ms: 1_200, why: "the log is full".to_owned() },
             429,
             "overloaded",
             Some("2"),

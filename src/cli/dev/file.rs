@@ -109,7 +109,10 @@ fn replace(path: &Path, text: &str) -> io::Result<()> {
 }
 
 /// Tells `rush` where the folder of the running cluster is: a file of a known name in the user's run-time folder.
-pub(super) struct Locator(Option<PathBuf>);
+pub(super) struct Locator {
+    path: PathBuf,
+    text: String,
+}
 
 #[derive(Serialize, Deserialize)]
 struct Located {
@@ -131,14 +134,16 @@ impl Locator {
         let path = locator_folder().join(locator_name(port_base));
         let located = Located { data: std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned()) };
         let text = serde_json::to_string(&located).expect("plain values always serialize");
-        Self(replace(&path, &text).is_ok().then_some(path))
+        let _ = replace(&path, &text);
+        Self { path, text }
     }
 }
 
 impl Drop for Locator {
     fn drop(&mut self) {
-        if let Some(path) = &self.0 {
-            let _ = fs::remove_file(path);
+        // A cluster started since, on the same ports, has put its own there.
+        if fs::read_to_string(&self.path).is_ok_and(|text| text == self.text) {
+            let _ = fs::remove_file(&self.path);
         }
     }
 }

@@ -130,6 +130,7 @@ impl Buyer {
         let client = self.shop.client().clone();
         let reserve = client.reserve(&self.shop.event, wish.customer(&name));
         let hold: Hold = self.definite(reserve).await?;
+        tokio::time::sleep(self.shop.paying.mul_f64(f64::from(self.random()) / f64::from(u32::MAX >> 1))).await;
         let order: Order = loop {
             match self.definite(client.book(&self.shop.event, Book::hold(&hold.token, &name))).await {
                 // Certainly not booked, and the hold still lives: left alone it would keep its units from everyone.

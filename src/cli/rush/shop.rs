@@ -40,6 +40,8 @@ pub(super) struct Shop {
     pub(super) run: String,
     /// Most units a buyer asks for.
     pub(super) most: u64,
+    /// The longest a buyer takes to pay.
+    pub(super) paying: std::time::Duration,
     pub(super) capacity: u64,
     /// Units that were booked before the rush.
     pub(super) booked_before: u64,
@@ -74,6 +76,7 @@ impl Shop {
         let target = |pool| Target { pool, sold_out: AtomicBool::new(false) };
         Ok(Self {
             client,
+            paying: args.paying(),
             run: uuid::Uuid::now_v7().simple().to_string(),
             most: args.max_per_buyer.min(event.limits.per_customer.unwrap_or(u64::MAX)).max(1),
             capacity: audit.capacity,

@@ -1,0 +1,131 @@
+//! What a node does all the time, beside answering: it follows openraft, its own recovery, the clocks of its peers, and
+//! the length of its log.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use openraft::async_runtime::watch::WatchReceiver;
+
+use super::client::target_of;
+use super::core::Core;
+use crate::storage::LogId;
+
+const CLOCKS_EVERY: Duration = Duration::from_secs(2);
+const CLOCK_WITHIN: Duration = Duration::from_secs(1);
+const SNAPSHOT_LOOK_EVERY: Duration = Duration::from_secs(1);
+/// A snapshot that is not there this long after it was asked for is asked for again.
+const SNAPSHOT_RETRY_AFTER: Duration = Duration::from_secs(600);
+
+impl Core {
+    /// Keeps the view fresh, and notices when openraft stops.
+    pub(super) async fn follow_raft(self: Arc<Self>) {
+        let mut server = self.raft.server_metrics();
+        let mut all = self.raft.metrics();
+        // What changed before these were taken.
+        self.refresh_view();
+        loop {
+            let stopped = all.borrow_watched().running_state.clone().err();
+            if let Some(why) = stopped
+                && !self.stopping.is_cancelled()
+            {
+                (self.on_fatal)(format!("consensus stopped: {why}"));
+                return self.stopping.cancelled().await;
+            }
+            tokio::select! {
+                changed = server.changed() => match changed {
+                    Ok(()) => self.refresh_view(),
+                    Err(_) => return,
+                },
+                changed = all.changed() => if changed.is_err() { return },
+                () = self.stopping.cancelled() => return,
+            }
+        }
+    }
+
+    /// Waits until everything is applied that this node can have applied before it was restarted: only then may it show
+    /// its state. `at_start` is the end of its log as found on disk.
+    pub(super) async fn recover(self: Arc<Self>, at_start: Option<LogId>) {
+        let mut metrics = self.raft.metrics();
+        let at_start = at_start.map_or(0, |id| id.index);
+        let target = loop {
+            {
+                let m = metrics.borrow_watched();
+                if let Some(committed) = m.cluster_committed.map(|id| id.index)
+                    && (committed >= at_start || Some(committed) >= m.last_log_index)
+                {
+                    break committed;
+                }
+            }
+            tokio::select! {
+                changed = metrics.changed() => if changed.is_err() { return },
+                () = self.stopping.cancelled() => return,
+            }
+        };
+        let mut applied = self.state.applied();
+        tokio::select! {
+            reached = applied.wait_for(|at| *at >= target) => if reached.is_err() { return },
+            () = self.stopping.cancelled() => return,
+        }
+        drop(applied);
+        self.state.end_of_replay();
+        self.recovered.store(true, Ordering::Release);
+        self.refresh_view();
+        tracing::info!(applied = target, replayed = self.state.replayed(), "recovered");
+        // This task has done its work; its end must not look like a death.
+        self.stopping.cancelled().await;
+    }
+
+    /// Asks every member for its clock now and then: followers do not talk to each other otherwise.
+    pub(super) async fn clocks(self: Arc<Self>) {
+        let mut beat = tokio::time::interval(CLOCKS_EVERY);
+        beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = beat.tick() => {}
+                () = self.stopping.cancelled() => return,
+            }
+            if self.me.cluster.read().is_none() {
+                continue;
+            }
+            let membership = self.membership();
+            let others = membership.nodes().filter(|(id, _)| **id != self.me.node_id);
+            let net = &self.net;
+            let asked = others.map(|(id, node)| {
+                let target = target_of(*id, node);
+                async move { net.ping(&target, CLOCK_WITHIN).await }
+            });
+            futures_util::future::join_all(asked.collect::<Vec<_>>()).await;
+        }
+    }
+
+    /// Asks for a snapshot when the log since the last one is longer than the threshold and than that snapshot.
+    pub(super) async fn snapshots(self: Arc<Self>) {
+        let mut beat = tokio::time::interval(SNAPSHOT_LOOK_EVERY);
+        beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut asked: Option<(u64, tokio::time::Instant)> = None;
+        loop {
+            tokio::select! {
+                _ = beat.tick() => {}
+                () = self.stopping.cancelled() => return,
+            }
+            let last = self.state.store.latest_snapshot();
+            let (index, bytes) = last.map_or((0, 0), |s| (s.applied.last_applied.map_or(0, |id| id.index), s.bytes));
+            if let Some((since, at)) = asked
+                && since == index
+                && at.elapsed() < SNAPSHOT_RETRY_AFTER
+            {
+                continue;
+            }
+            asked = None;
+            let limit = self.snapshot_wal_bytes.load(Ordering::Relaxed).max(bytes);
+            if self.log.bytes_after(index) > limit && self.applied_index() > index {
+                if self.raft.trigger().snapshot().await.is_err() {
+                    continue;
+                }
+                tracing::info!(since = index, "the log has grown: taking a snapshot");
+                asked = Some((index, tokio::time::Instant::now()));
+            }
+        }
+    }
+}

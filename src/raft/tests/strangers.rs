@@ -1,0 +1,119 @@
+//! Who belongs to the cluster, who comes and who goes.
+
+use super::*;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_is_added_and_another_removed_for_ever() {
+    let mut cluster = Cluster::new(3).await;
+    let leader = cluster.leader().await;
+    for n in 0..100 {
+        cluster.write(&format!("e{n}")).await;
+    }
+    cluster.nodes.push(Node::new(4).await);
+    let new = cluster.nodes[3].as_new();
+    cluster.nodes[leader].raft().add_member(new.clone()).await.unwrap();
+    assert!(cluster.nodes[leader].raft().view().voters.contains(&4));
+    cluster.nodes[3].raft().read_barrier(soon()).await.unwrap();
+    assert_eq!(cluster.nodes[3].revision(), 100);
+    let again = cluster.nodes[leader].raft().add_member(new).await;
+    assert!(matches!(again, Err(MembershipError::Refused(_))), "{again:?}");
+
+    let gone = cluster.followers(leader)[0];
+    let id = cluster.nodes[gone].id;
+    cluster.nodes[leader].raft().remove_member(id).await.unwrap();
+    cluster.nodes[gone].stop().await;
+    cluster.nodes[gone].wipe();
+    cluster.nodes[gone].start().await;
+    let back = cluster.nodes[leader].raft().add_member(cluster.nodes[gone].as_new()).await;
+    assert!(matches!(&back, Err(MembershipError::Refused(why)) if why.contains("never reused")), "{back:?}");
+    cluster.write("after").await;
+    assert!(!cluster.nodes[leader].raft().view().voters.contains(&id));
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_leader_can_remove_itself() {
+    let mut cluster = Cluster::new(3).await;
+    let old = cluster.leader().await;
+    let id = cluster.nodes[old].id;
+    cluster.nodes[old].raft().remove_member(id).await.unwrap();
+    let rest = cluster.followers(old);
+    eventually("another leads", || rest.iter().any(|at| cluster.nodes[*at].raft().view().is_leader)).await;
+    cluster.nodes[old].stop().await;
+    cluster.leader().await;
+    cluster.write("after").await;
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wiped_node_does_not_come_back_under_its_id() {
+    let mut cluster = Cluster::new(3).await;
+    let leader = cluster.leader().await;
+    cluster.write("before").await;
+    let wiped = cluster.followers(leader)[0];
+    cluster.nodes[wiped].stop().await;
+    cluster.nodes[wiped].wipe();
+    cluster.nodes[wiped].start().await;
+    let target = target_of(
+        cluster.nodes[wiped].id,
+        &cluster.nodes[leader].raft().view().members.iter().find(|m| m.0 == cluster.nodes[wiped].id).unwrap().1,
+    );
+    // It was adopted by nobody: it refuses, and is refused.
+    let me = &cluster.nodes[leader].raft().core.me;
+    let refused = link::open(me, Lane::Control, &target.peer, Some(&target)).await.unwrap_err();
+    assert!(refused.to_string().contains("no cluster yet"), "{refused}");
+    // Even with the right cluster id.
+    let cluster_id = cluster.nodes[leader].raft().view().cluster_id.unwrap();
+    cluster.nodes[wiped].raft().core.adopt(cluster_id, cluster.nodes[wiped].id).await.unwrap();
+    let refused = link::open(me, Lane::Control, &target.peer, Some(&target)).await.unwrap_err();
+    assert!(refused.to_string().contains("incarnation"), "{refused}");
+    let leads = target_of(cluster.nodes[leader].id, &cluster.nodes[leader].raft().view().leader.clone().unwrap().1);
+    let wiped_me = &cluster.nodes[wiped].raft().core.me;
+    let refused = link::open(wiped_me, Lane::Control, &leads.peer, Some(&leads)).await.unwrap_err();
+    assert!(refused.to_string().contains("incarnation"), "{refused}");
+    cluster.write("after").await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(cluster.nodes[wiped].revision(), 0);
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_of_another_cluster_are_refused() {
+    let ours = Cluster::new(1).await;
+    let theirs = Cluster::new(1).await;
+    let me = &ours.nodes[0].raft().core.me;
+    let (id, member) = theirs.nodes[0].raft().view().leader.clone().unwrap();
+    let refused = link::open(me, Lane::Append, &member.peer, Some(&target_of(id, &member))).await.unwrap_err();
+    assert!(refused.to_string().contains("belongs to cluster"), "{refused}");
+    let taken = ours.nodes[0].raft().add_member(NewMember { id: 2, ..theirs.nodes[0].as_new() }).await;
+    assert!(matches!(taken, Err(MembershipError::Refused(_))), "{taken:?}");
+    ours.stop().await;
+    theirs.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_is_made_only_once_and_only_of_whom_was_meant() {
+    let mut nodes = vec![Node::new(1).await, Node::new(2).await];
+    let mut members: Vec<_> = nodes.iter().map(Node::as_new).collect();
+    members[1].id = 7;
+    let wrong = nodes[0].raft().init_cluster(members.clone()).await;
+    assert!(matches!(&wrong, Err(MembershipError::Refused(why)) if why.contains("is node 2")), "{wrong:?}");
+    members[1].id = 2;
+    let made = nodes[0].raft().init_cluster(members.clone()).await.unwrap();
+    assert_eq!(nodes[1].raft().view().cluster_id, Some(made));
+    let again = nodes[0].raft().init_cluster(members.clone()).await;
+    assert!(matches!(again, Err(MembershipError::Refused(_))), "{again:?}");
+    for node in &mut nodes {
+        node.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_without_a_cluster_serves_nothing() {
+    let mut node = Node::new(1).await;
+    assert!(matches!(write(node.raft(), "e").await, Err(why) if why.contains("does not lead")));
+    let read = node.raft().read_barrier(Instant::now() + Duration::from_millis(200)).await;
+    assert!(matches!(read, Err(BarrierError::Recovering)), "{read:?}");
+    assert_eq!(node.raft().staleness_ms(), None);
+    node.stop().await;
+}
