@@ -7,6 +7,7 @@
     clippy::result_large_err,
     clippy::large_enum_variant,
     clippy::type_complexity,
+    clippy::explicit_auto_deref,
     clippy::unwrap_used,
     clippy::print_stderr,
     unreachable_pub,

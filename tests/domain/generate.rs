@@ -181,7 +181,7 @@ impl Generator {
         let there = self.random.pick_some(model.state.events.keys().cloned());
         match there {
             Some(event) if self.random.chance(97) => event,
-            _ => event_id(self.random.pick(&["e1", "e2", "e3", "nowhere"])),
+            _ => event_id(*self.random.pick(&["e1", "e2", "e3", "nowhere"])),
         }
     }
 
@@ -197,7 +197,7 @@ impl Generator {
     // --- definitions ---
 
     fn define(&mut self, model: &Model) -> Command {
-        let event = event_id(self.random.pick(&["e1", "e2", "e3"]));
+        let event = event_id(*self.random.pick(&["e1", "e2", "e3"]));
         let old = model.state.events.get(&event);
         let (seats, pools) = match old {
             Some(old) if self.random.chance(70) => self.vary(old),
@@ -288,7 +288,7 @@ impl Generator {
                 4 => seats[at].row = Some(Text::from(*self.random.pick(&["A", "B"]))),
                 5 => seats.reverse(),
                 6 => {
-                    let id = seat_id(self.random.pick(&["D-1", "A-1", "B-2"]));
+                    let id = seat_id(*self.random.pick(&["D-1", "A-1", "B-2"]));
                     if seats.iter().all(|seat| seat.id != id) {
                         seats.insert(at, SeatDef { id, ..seats[at].clone() });
                     }
@@ -460,7 +460,7 @@ impl Generator {
     }
 
     fn customer(&mut self) -> Option<CustomerId> {
-        self.random.chance(80).then(|| CustomerId::parse(self.random.pick(&["ann", "ben", "cleo", "dan"])).unwrap())
+        self.random.chance(80).then(|| CustomerId::parse(*self.random.pick(&["ann", "ben", "cleo", "dan"])).unwrap())
     }
 
     /// Mostly a live hold, sometimes one that lapsed, seldom one that never was.
