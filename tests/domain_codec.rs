@@ -3,7 +3,15 @@
 //! `tests/golden/*.hex` hold bytes that were written by earlier versions: one line each, a name and hexadecimal. They
 //! are only ever added to. `UPDATE=1` adds what is missing; it never changes a line.
 
-#![allow(clippy::unwrap_used, unreachable_pub, dead_code)]
+#![allow(
+    clippy::result_large_err,
+    clippy::large_enum_variant,
+    clippy::type_complexity,
+    clippy::explicit_auto_deref,
+    clippy::unwrap_used,
+    unreachable_pub,
+    dead_code
+)]
 
 mod domain_model;
 #[path = "domain/generate.rs"]

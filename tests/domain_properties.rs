@@ -3,7 +3,16 @@
 //! Every run prints nothing when all is well. A failing run prints its seed and the shortest list of proposals that
 //! still fails; `LASTSEAT_SEED=<seed> LASTSEAT_RUNS=1 cargo test --test domain_properties` plays it again.
 
-#![allow(clippy::unwrap_used, clippy::print_stderr, unreachable_pub)]
+#![allow(
+    clippy::result_large_err,
+    clippy::large_enum_variant,
+    clippy::type_complexity,
+    clippy::explicit_auto_deref,
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    unreachable_pub,
+    dead_code
+)]
 
 mod domain_model;
 #[path = "domain/generate.rs"]
