@@ -117,7 +117,7 @@ const ACTS: [&str; 46] = [
     "slice 0/3: reserve hamlet A-2 customer ben ; own k7: buy lear box*1 order o2 ; refused invalid key b1",
     "void k99",
     "void k2",
-    "configure applied-keep 20m stagings-max 4 results-max 1000",
+    "configure applied-keep 20m stagings-max 4 results-max 1000 rejections-max 500",
     "define brief seats A-1",
     "delete brief",
     "delete hamlet",
