@@ -120,6 +120,25 @@ fn a_patch_names_what_stands_highest() {
 }
 
 #[test]
+fn duplicate_item_stands_below_every_invalid() {
+    let twice = vec![seat("A-1"), seat("A-1")];
+    let both = SaleOp::Reserve {
+        want: Want::Items(twice.clone()),
+        customer: None,
+        ttl_ms: Some(1),
+        add_to: Token::parse("t").ok(),
+    };
+    assert_eq!(check_sale(&op(both)).unwrap_err().code, Code::Invalid);
+    let zero = [twice.clone(), vec![pool("floor", 0)]].concat();
+    assert_eq!(check_sale(&op(reserve(zero))).unwrap_err().code, Code::Invalid);
+    assert_eq!(check_sale(&op(reserve(twice))).unwrap_err().code, Code::DuplicateItem);
+    let change = |capacity| PoolPatch { id: PoolId::parse("p").unwrap(), capacity, category: None, name: None };
+    let patch = |pools| check_patch(&Patch { pools, ..Patch::default() }).unwrap_err().code;
+    assert_eq!(patch(vec![change(None), change(None), change(Some(UNITS_MAX + 1))]), Code::Invalid);
+    assert_eq!(patch(vec![change(None), change(None)]), Code::DuplicateItem);
+}
+
+#[test]
 fn adding_to_a_hold_that_is_not_there_needs_no_customer() {
     let mut world = World::new();
     world.ok(define(Some(2), vec![row_seat("A", 1)], vec![]));
