@@ -29,7 +29,7 @@ pub enum RecordKey {
     PoolCounts { event: u32, block: u32 },
     /// Orders from this sequence number on.
     Orders { event: u32, first: u64 },
-    /// Live holds.
+    /// Live holds: up to 16, fewer where they are big.
     Holds { chunk: u64 },
     /// Lapsed holds from this sequence number on.
     Lapsed { first: u64 },

@@ -1,5 +1,6 @@
 //! From a proposal to decisions: time, keys, and then the command.
 
+use super::batch::too_long_to_repeat;
 use super::checks::check_definition;
 use super::draft::Draft;
 use super::results::Results;
@@ -215,6 +216,10 @@ impl Inventory {
             return Ok(Outcome::Voided);
         }
         if let Some(answer) = self.results.recorded(key.as_str()) {
+            if too_long_to_repeat(&answer) {
+                let reason = "all of this batch was decided, and its answer is too long to be given twice";
+                return Err(Rejection::invalid(format!("{reason}: nothing was voided; ask for the outcome of {key}")));
+            }
             return Ok(Outcome::NotVoided(Box::new(answer)));
         }
         let mut rejection = Rejection::new(Code::Voided);

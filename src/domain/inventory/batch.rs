@@ -27,23 +27,34 @@ fn items_in(outcome: &Outcome) -> usize {
         | Outcome::Cancelled { items }
         | Outcome::Blocked { items, .. }
         | Outcome::Unblocked { items, .. } => items.len(),
+        Outcome::AtomicBatch(answers) => answers.iter().map(items_answered).sum(),
+        Outcome::BatchSlice(answers) => answers.iter().map(items_of_slice).sum(),
+        Outcome::NotVoided(answer) => items_answered(answer),
         Outcome::Defined { .. }
         | Outcome::Changed { .. }
         | Outcome::Deleted { .. }
-        | Outcome::AtomicBatch(_)
-        | Outcome::BatchSlice(_)
         | Outcome::Voided
-        | Outcome::NotVoided(_)
         | Outcome::Configured => 0,
     }
 }
 
-fn items_answered(answer: &SliceAnswer) -> usize {
+fn items_answered(answer: &Answer) -> usize {
+    match &answer.verdict {
+        Verdict::Applied(outcome) => items_in(outcome),
+        Verdict::Rejected(rejection) => rejection.conflicts.len(),
+    }
+}
+
+fn items_of_slice(answer: &SliceAnswer) -> usize {
     match answer {
-        SliceAnswer::Decided(Answer { verdict: Verdict::Applied(outcome), .. }) => items_in(outcome),
-        SliceAnswer::Decided(Answer { verdict: Verdict::Rejected(rejection), .. }) => rejection.conflicts.len(),
+        SliceAnswer::Decided(answer) => items_answered(answer),
         SliceAnswer::KeyReused => 0,
     }
+}
+
+/// Whether an answer is too long to stand in a record once more, as the answer to a void.
+pub(super) fn too_long_to_repeat(answer: &Answer) -> bool {
+    items_answered(answer) > BATCH_ITEMS_MAX + super::checks::ITEMS_MAX
 }
 
 impl Inventory {
@@ -117,7 +128,7 @@ impl Inventory {
             self.expire_due();
             let room = answered <= BATCH_ITEMS_MAX;
             let answer = self.slice_command(request, index, command, &mut tokens, room);
-            answered += items_answered(&answer);
+            answered += items_of_slice(&answer);
             answers.push(answer);
         }
         self.record_slice(request, slice, answers)

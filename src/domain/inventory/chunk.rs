@@ -8,8 +8,8 @@
 //!
 //! A record has a dense sequence number. A chunk is closed when it has 256 records or about 48 KiB, whichever is first;
 //! that is a function of what is in it, so every node cuts at the same places. A record of more than 48 KiB has a chunk
-//! of its own; so a chunk is smaller than 96 KiB or has one record. A chunk is shared (`Arc`) with frozen
-//! views and copied only when it is written while shared.
+//! of its own; so a chunk is made of less than 96 KiB or of one record (an order that replaces one in it can be somewhat
+//! longer). A chunk is shared (`Arc`) with frozen views and copied only when it is written while shared.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -233,7 +233,18 @@ fn a_batch_whose_answer_no_record_could_hold_is_refused() {
         matches!(answer, SliceAnswer::Decided(Answer { verdict: Verdict::Applied(Outcome::Extended(_)), .. }))
     };
     assert_eq!(answers.iter().filter(|answer| applied(answer)).count(), 101);
+    // A batch of two slices, each as long as may be, is there to read, but not to be recorded once more.
+    let slice = |start| {
+        let commands = (0..101).map(|_| BatchCommand { own: None, command: Ok(extend()) }).collect();
+        Command::BatchSlice(BatchSlice { start, total: 202, commands })
+    };
+    let first = world.request(slice(0));
+    world.send(&first);
+    world.send(&Request { command: slice(101), ..first.clone() });
+    assert!(world.inventory.recorded(&first.key).is_some());
+    assert_eq!(world.no(Command::Void { key: first.key.clone() }).code, Code::Invalid);
     world.restart();
+    assert!(matches!(world.send(&first), Decision::Replayed(_)));
 }
 
 #[test]
