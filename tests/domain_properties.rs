@@ -6,9 +6,12 @@
 #![allow(
     clippy::result_large_err,
     clippy::large_enum_variant,
+    clippy::type_complexity,
+    clippy::explicit_auto_deref,
     clippy::unwrap_used,
     clippy::print_stderr,
-    unreachable_pub
+    unreachable_pub,
+    dead_code
 )]
 
 mod domain_model;

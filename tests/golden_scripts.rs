@@ -22,7 +22,14 @@
 //! | `show EVENT`, `seats EVENT`, `seat EVENT S`, `hold EVENT T`, `order EVENT O`, `orders EVENT [customer C]`, `outcome K`, `due` | reads |
 //! | `restart`, `without-model` | stop and start from disk; see above |
 
-#![allow(clippy::result_large_err, clippy::large_enum_variant, clippy::unwrap_used, unreachable_pub, dead_code)]
+#![allow(
+    clippy::result_large_err,
+    clippy::large_enum_variant,
+    clippy::type_complexity,
+    clippy::unwrap_used,
+    unreachable_pub,
+    dead_code
+)]
 
 mod domain_model;
 #[path = "domain/script_parse.rs"]

@@ -243,7 +243,7 @@ pub struct Settings {
     pub results_keep_max_ms: u64,
     /// Most results remembered, all kinds together.
     pub results_max: u64,
-    /// Most rejections remembered; the oldest leave first.
+    /// Most rejections remembered; the oldest leave first. Below `results_max`.
     pub rejections_max: u64,
     /// Staged definitions not committed after this long are dropped.
     pub staging_keep_ms: u64,

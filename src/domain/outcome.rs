@@ -90,7 +90,8 @@ pub enum SliceAnswer {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rejection {
     pub code: Code,
-    /// Every item that stands in the way, in the order of the request; not just the first.
+    /// Every item that stands in the way, in the order of the request; not just the first. At most 1,000: of more,
+    /// `facts.reason` says how many there are.
     pub conflicts: Vec<Conflict>,
     pub facts: Facts,
 }
@@ -110,7 +111,7 @@ impl Rejection {
 /// Further fields of a problem.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Facts {
-    /// `invalid`: what is wrong and what to do.
+    /// `invalid`, `duplicate_item`: what is wrong and what to do. Else: how many conflicts there are, if not all are listed.
     pub reason: Option<String>,
     /// `limit_exceeded`: the limit, and what the customer has now.
     pub limit: Option<(u64, u64)>,

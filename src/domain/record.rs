@@ -17,7 +17,7 @@ use super::value::{Millis, PoolCounts, PoolDef, Revision, Version};
 pub enum RecordKey {
     /// Clock, revision, settings, counters, where the rings begin and end.
     Header,
-    /// An event without its seats, pools and orders; or, once deleted, its last version.
+    /// An event without its seats, pools and orders; or, once deleted, its last versions.
     Event { event: u32 },
     /// Definitions of 256 seats.
     SeatDefs { event: u32, block: u32 },
@@ -29,7 +29,7 @@ pub enum RecordKey {
     PoolCounts { event: u32, block: u32 },
     /// Orders from this sequence number on.
     Orders { event: u32, first: u64 },
-    /// Live holds.
+    /// Live holds: up to 16, fewer where they are big.
     Holds { chunk: u64 },
     /// Lapsed holds from this sequence number on.
     Lapsed { first: u64 },
@@ -62,14 +62,22 @@ pub struct RecordBody(pub(super) Body);
 pub(super) enum Body {
     Header(Header),
     Event(EventInfo),
-    Deleted { id: EventId, version: Version },
+    /// A deleted event of this id goes on from these versions when it is defined again.
+    Deleted {
+        id: EventId,
+        version: Version,
+        definition_version: Version,
+    },
     SeatDefs(Arc<SeatDefs>),
     SeatStates(Arc<SeatStates>),
     PoolDefs(Arc<Vec<PoolDef>>),
     PoolCounts(Arc<Vec<PoolCounts>>),
     Chunk(Arc<Chunk>),
     Holds(Arc<HoldChunk>),
-    Stage { at: Millis, part: Arc<StagePart> },
+    Stage {
+        at: Millis,
+        part: Arc<StagePart>,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -38,12 +38,12 @@ impl Model {
         nos.verdict()?;
 
         let created = old.is_none();
-        let version = self.state.gone.remove(id).unwrap_or_default();
+        let (version, definition_version) = self.state.gone.remove(id).unwrap_or_default();
         let old = old.unwrap_or_else(|| Event {
             head: definition.head.clone(),
             created_at: self.state.clock,
             version,
-            definition_version: Version(0),
+            definition_version,
             seats: Vec::new(),
             pools: Vec::new(),
             blocked: Bundle::default(),
@@ -146,7 +146,7 @@ impl Model {
         event.pools.clear();
         self.publish(Cause::Delete, touched, out);
         let gone = self.state.events.remove(id).expect("found above");
-        self.state.gone.insert(id.clone(), gone.version);
+        self.state.gone.insert(id.clone(), (gone.version, gone.definition_version));
         Ok(Outcome::Deleted { event: id.clone() })
     }
 }

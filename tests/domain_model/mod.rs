@@ -217,7 +217,7 @@ impl Model {
     fn version_after(&self, command: &Command, result: &Result<Outcome, Rejection>) -> Option<Version> {
         match command {
             Command::Define { event, .. } | Command::Change { event, .. } => self.state.version(event),
-            Command::Delete { event, .. } if result.is_ok() => self.state.gone.get(event).copied(),
+            Command::Delete { event, .. } if result.is_ok() => self.state.gone.get(event).map(|gone| gone.0),
             Command::Delete { event, .. } => self.state.version(event),
             Command::Sale(sale) => self.state.version(&sale.event),
             Command::AtomicBatch(_) | Command::BatchSlice(_) | Command::Void { .. } | Command::Configure(_) => None,
@@ -246,6 +246,7 @@ impl Model {
             Command::BatchSlice(_) => unreachable!("decided elsewhere"),
             Command::Void { key } if *key == request.key => reject(Code::Invalid),
             Command::Void { key } => Ok(self.void(key)),
+            Command::Configure(settings) if settings.rejections_max >= settings.results_max => reject(Code::Invalid),
             Command::Configure(settings) => {
                 self.state.settings = Some(*settings);
                 Ok(Outcome::Configured)

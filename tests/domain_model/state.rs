@@ -19,8 +19,8 @@ pub struct State {
     pub revision: Revision,
     pub settings: Option<Settings>,
     pub events: BTreeMap<EventId, Event>,
-    /// The last version of what was deleted.
-    pub gone: BTreeMap<EventId, Version>,
+    /// The last version of what was deleted, and the last version of its definition.
+    pub gone: BTreeMap<EventId, (Version, Version)>,
     pub results: BTreeMap<Key, Remembered>,
     pub slices: BTreeMap<(Key, u32), RememberedSlice>,
     pub stagings: BTreeMap<StagingId, Parts>,

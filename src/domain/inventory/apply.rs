@@ -1,5 +1,7 @@
 //! From a proposal to decisions: time, keys, and then the command.
 
+use super::batch::too_long_to_repeat;
+use super::checks::check_definition;
 use super::draft::Draft;
 use super::results::Results;
 use super::sale::{Tokens, cause_of};
@@ -125,7 +127,7 @@ impl Inventory {
 
     fn decide(&mut self, request: &Request) -> Result<Verdict, StagingLost> {
         if self.late(request.not_after) {
-            return Ok(Verdict::Rejected(Rejection::new(Code::DeadlinePassed)));
+            return Ok(Verdict::Rejected(self.too_late(request)));
         }
         let decided = match &request.command {
             Command::Define { event, definition } => self.define_command(event, request.if_match, definition)?,
@@ -138,6 +140,44 @@ impl Inventory {
             Command::BatchSlice(_) => unreachable!("slices are decided in `slice`"),
         };
         Ok(decided.map_or_else(Verdict::Rejected, Verdict::Applied))
+    }
+
+    /// What a request that came too late is told. What is wrong with the request itself stands above the deadline.
+    fn too_late(&mut self, request: &Request) -> Rejection {
+        let mut tokens = Tokens(request.fresh_tokens.iter());
+        match &request.command {
+            Command::Define { definition, .. } => or_late(self.check_request_of_define(definition)),
+            Command::Change { event, patch } => or_late(self.check_request_of_change(event, patch)),
+            Command::Sale(command) => self.too_late_for(command, &mut tokens),
+            Command::AtomicBatch(commands) => {
+                let mut draft = Draft::with_journal();
+                let decided = self.sales(&mut draft, commands, &mut tokens);
+                self.roll_back(&mut draft);
+                or_late(decided)
+            }
+            Command::Void { key } => or_late(check_void(key, &request.key)),
+            Command::Configure(settings) => or_late(check_settings(settings)),
+            Command::Delete { .. } | Command::BatchSlice(_) => or_late(Ok(())),
+        }
+    }
+
+    /// The same for one command: it is decided as usual, and whatever it did is taken back.
+    pub(super) fn too_late_for(&mut self, command: &SaleCommand, tokens: &mut Tokens<'_>) -> Rejection {
+        let mut draft = Draft::with_journal();
+        let decided = self.sale(&mut draft, tokens, command);
+        self.roll_back(&mut draft);
+        or_late(decided)
+    }
+
+    fn check_request_of_define(&self, definition: &Definition) -> Result<(), Rejection> {
+        match &definition.contents {
+            Contents::Inline { seats, pools } => check_definition(&definition.head, seats, pools),
+            Contents::Staged { staging, parts } => match self.staging.collect(*staging, *parts) {
+                Some((seats, pools)) => check_definition(&definition.head, &seats, &pools),
+                // Sending the parts again would only find it later still.
+                None => check_definition(&definition.head, &[], &[]),
+            },
+        }
     }
 
     pub(super) fn late(&self, not_after: Option<Millis>) -> bool {
@@ -170,14 +210,16 @@ impl Inventory {
     }
 
     fn void(&mut self, key: &Key, own: &Key) -> Result<Outcome, Rejection> {
-        if key == own {
-            return Err(Rejection::invalid("a void needs a key of its own, not the key it voids"));
-        }
+        check_void(key, own)?;
         let hits = self.results.find(key.as_str());
         if hits.single.as_ref().is_some_and(|(head, _)| head.fingerprint.is_none()) {
             return Ok(Outcome::Voided);
         }
         if let Some(answer) = self.results.recorded(key.as_str()) {
+            if too_long_to_repeat(&answer) {
+                let reason = "all of this batch was decided, and its answer is too long to be given twice";
+                return Err(Rejection::invalid(format!("{reason}: nothing was voided; ask for the outcome of {key}")));
+            }
             return Ok(Outcome::NotVoided(Box::new(answer)));
         }
         let mut rejection = Rejection::new(Code::Voided);
@@ -191,12 +233,36 @@ impl Inventory {
     }
 
     fn configure(&mut self, settings: &Settings) -> Result<Outcome, Rejection> {
-        if settings.results_max > RESULTS_MAX || settings.rejections_max > RESULTS_MAX {
-            return Err(Rejection::invalid(format!("at most {RESULTS_MAX} results can be remembered")));
-        }
+        check_settings(settings)?;
         self.settings = *settings;
         Ok(Outcome::Configured)
     }
+}
+
+fn check_void(key: &Key, own: &Key) -> Result<(), Rejection> {
+    if key == own {
+        return Err(Rejection::invalid("a void needs a key of its own, not the key it voids"));
+    }
+    Ok(())
+}
+
+/// `deadline_passed`, unless the request is refused for something that stands above it.
+fn or_late<T>(decided: Result<T, Rejection>) -> Rejection {
+    let above = decided.err().filter(|rejection| rejection.code < Code::DeadlinePassed);
+    above.unwrap_or_else(|| Rejection::new(Code::DeadlinePassed))
+}
+
+fn check_settings(settings: &Settings) -> Result<(), Rejection> {
+    let Settings { results_max, rejections_max, .. } = *settings;
+    if results_max > RESULTS_MAX {
+        return Err(Rejection::invalid(format!("results_max is {results_max}; at most {RESULTS_MAX} are possible")));
+    }
+    if rejections_max >= results_max {
+        // Rejections must not take the room of what was applied.
+        let reason = format!("rejections_max is {rejections_max}; it must be below results_max, {results_max}");
+        return Err(Rejection::invalid(reason));
+    }
+    Ok(())
 }
 
 /// The one event a command is about.

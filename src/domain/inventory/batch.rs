@@ -6,33 +6,99 @@ use super::results::{Results, SliceHead};
 use super::sale::Tokens;
 use crate::domain::change::Cause;
 use crate::domain::command::{BatchCommand, BatchSlice, KeyMaker, Request, SaleCommand};
-use crate::domain::outcome::{Answer, Code, Decision, Outcome, Rejection, SliceAnswer, Verdict};
+use crate::domain::outcome::{Answer, Decision, Outcome, Rejection, SliceAnswer, Verdict};
 use crate::domain::record::RecordKey;
 use crate::domain::value::Revision;
+
+/// Items that the answers to one batch, or slice of a batch, may name. A request that names its items is far below it;
+/// a thousand commands of *a thousand best seats* each, in one small request, would make an answer that no record holds.
+const BATCH_ITEMS_MAX: usize = 100_000;
+
+fn too_much_for_a_batch() -> Rejection {
+    Rejection::invalid(format!("the commands before it took more than {BATCH_ITEMS_MAX} items; send fewer at a time"))
+}
+
+/// Items that an answer names.
+fn items_in(outcome: &Outcome) -> usize {
+    match outcome {
+        Outcome::Reserved(hold) | Outcome::Extended(hold) => hold.items.len(),
+        Outcome::Booked(order) | Outcome::BookedBefore(order) => order.items.len(),
+        Outcome::Released { items }
+        | Outcome::Cancelled { items }
+        | Outcome::Blocked { items, .. }
+        | Outcome::Unblocked { items, .. } => items.len(),
+        Outcome::AtomicBatch(answers) => answers.iter().map(items_answered).sum(),
+        Outcome::BatchSlice(answers) => answers.iter().map(items_of_slice).sum(),
+        Outcome::NotVoided(answer) => items_answered(answer),
+        Outcome::Defined { .. }
+        | Outcome::Changed { .. }
+        | Outcome::Deleted { .. }
+        | Outcome::Voided
+        | Outcome::Configured => 0,
+    }
+}
+
+fn items_answered(answer: &Answer) -> usize {
+    match &answer.verdict {
+        Verdict::Applied(outcome) => items_in(outcome),
+        Verdict::Rejected(rejection) => rejection.conflicts.len(),
+    }
+}
+
+fn items_of_slice(answer: &SliceAnswer) -> usize {
+    match answer {
+        SliceAnswer::Decided(answer) => items_answered(answer),
+        SliceAnswer::KeyReused => 0,
+    }
+}
+
+/// Whether an answer is too long to stand in a record once more, as the answer to a void.
+pub(super) fn too_long_to_repeat(answer: &Answer) -> bool {
+    items_answered(answer) > BATCH_ITEMS_MAX + super::checks::ITEMS_MAX
+}
 
 impl Inventory {
     /// All or none: one revision, one version for each event touched. Each command sees the effects of those before it.
     pub(super) fn atomic(&mut self, commands: &[SaleCommand], tokens: &mut Tokens<'_>) -> Result<Outcome, Rejection> {
+        let mut draft = Draft::with_journal();
+        let outcomes = self.sales(&mut draft, commands, tokens)?;
+        self.commit(draft, Cause::Batch);
+        let answer =
+            |(outcome, command): (Outcome, &SaleCommand)| self.answer(Some(&command.event), Verdict::Applied(outcome));
+        Ok(Outcome::AtomicBatch(outcomes.into_iter().zip(commands).map(answer).collect()))
+    }
+
+    /// Writes what the commands do into the draft; when one is refused, takes everything back.
+    pub(super) fn sales(
+        &mut self,
+        draft: &mut Draft,
+        commands: &[SaleCommand],
+        tokens: &mut Tokens<'_>,
+    ) -> Result<Vec<Outcome>, Rejection> {
         if commands.is_empty() || commands.len() > super::checks::ATOMIC_COMMANDS_MAX {
             let most = super::checks::ATOMIC_COMMANDS_MAX;
             return Err(Rejection::invalid(format!("{} commands; give 1 to {most} in one batch", commands.len())));
         }
-        let mut draft = Draft::with_journal();
         let mut outcomes = Vec::with_capacity(commands.len());
+        let mut answered = 0;
         for (index, command) in (0u32..).zip(commands) {
-            match self.sale(&mut draft, tokens, command) {
-                Ok(outcome) => outcomes.push(outcome),
+            let decided = match answered > BATCH_ITEMS_MAX {
+                true => Err(too_much_for_a_batch()),
+                false => self.sale(draft, tokens, command),
+            };
+            match decided {
+                Ok(outcome) => {
+                    answered += items_in(&outcome);
+                    outcomes.push(outcome);
+                }
                 Err(mut rejection) => {
-                    self.roll_back(&mut draft);
+                    self.roll_back(draft);
                     rejection.facts.index = Some(index);
                     return Err(rejection);
                 }
             }
         }
-        self.commit(draft, Cause::Batch);
-        let answer =
-            |(outcome, command): (Outcome, &SaleCommand)| self.answer(Some(&command.event), Verdict::Applied(outcome));
-        Ok(Outcome::AtomicBatch(outcomes.into_iter().zip(commands).map(answer).collect()))
+        Ok(outcomes)
     }
 
     /// A part of an independent batch. Decided before → the same again, as a whole.
@@ -57,9 +123,13 @@ impl Inventory {
         }
         let mut tokens = Tokens(request.fresh_tokens.iter());
         let mut answers = Vec::with_capacity(slice.commands.len());
+        let mut answered = 0;
         for (index, command) in (slice.start..).zip(&slice.commands) {
             self.expire_due();
-            answers.push(self.slice_command(request, index, command, &mut tokens));
+            let room = answered <= BATCH_ITEMS_MAX;
+            let answer = self.slice_command(request, index, command, &mut tokens, room);
+            answered += items_of_slice(&answer);
+            answers.push(answer);
         }
         self.record_slice(request, slice, answers)
     }
@@ -89,6 +159,7 @@ impl Inventory {
         index: u32,
         command: &BatchCommand,
         tokens: &mut Tokens<'_>,
+        room: bool,
     ) -> SliceAnswer {
         // Refused by the edge before any key was looked up: so it is not recorded under a key of its own either.
         let sale = match &command.command {
@@ -105,7 +176,8 @@ impl Inventory {
             Some(Decision::Fresh(_) | Decision::StagingLost) | None => {}
         }
         let decided = match self.late(request.not_after) {
-            true => Err(Rejection::new(Code::DeadlinePassed)),
+            _ if !room => Err(too_much_for_a_batch()),
+            true => Err(self.too_late_for(sale, tokens)),
             false => self.single(sale, tokens),
         };
         let answer = self.answer(Some(&sale.event), decided.map_or_else(Verdict::Rejected, Verdict::Applied));

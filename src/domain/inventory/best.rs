@@ -143,9 +143,10 @@ fn blocks_of(free: &[bool], fits: &[bool], quantity: usize) -> (Option<usize>, O
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::inventory::LastVersions;
     use crate::domain::inventory::seats::SeatState;
     use crate::domain::inventory::tests::{head, row_seat};
-    use crate::domain::value::{Millis, Revision, SeatDef, Version};
+    use crate::domain::value::{Millis, Revision, SeatDef};
 
     /// Rows drawn as text, one a line: `.` free, `x` taken. A row named `-` is no row.
     fn drawn(rows: &[(&str, &str)]) -> Event {
@@ -161,7 +162,7 @@ mod tests {
             }
         }
         let id = crate::domain::inventory::tests::event();
-        let mut core = EventCore::new(id, head(None), Version(1), Millis(0), Revision(1));
+        let mut core = EventCore::new(id, head(None), LastVersions::default(), Millis(0), Revision(1));
         core.lay_seats(&defs, &states);
         Event::new(core).expect("no orders")
     }

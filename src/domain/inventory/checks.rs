@@ -32,11 +32,12 @@ pub const TTL_MS_MAX: u64 = 10 * 366 * 86_400_000;
 pub fn check_sale(command: &SaleCommand) -> Result<(), Rejection> {
     match &command.op {
         SaleOp::Reserve { want, customer: _, ttl_ms, add_to } => {
-            check_want(want)?;
             if ttl_ms.is_some() && add_to.is_some() {
                 return Err(Rejection::invalid("adding to a hold does not move its end: leave out ttl_ms, or extend"));
             }
-            ttl_ms.map_or(Ok(()), check_ttl)
+            ttl_ms.map_or(Ok(()), check_ttl)?;
+            // Last, because `duplicate_item` stands below every `invalid`.
+            check_want(want)
         }
         SaleOp::Extend { token: _, ttl_ms } => check_ttl(*ttl_ms),
         SaleOp::BookHold { items, .. } | SaleOp::Release { items, .. } | SaleOp::Cancel { items, .. } => {
@@ -195,14 +196,14 @@ pub fn check_patch(patch: &Patch) -> Result<(), Rejection> {
         hold.max_ttl_ms.map_or(Ok(()), check_ttl)?;
     }
     patch.labels.as_ref().map_or(Ok(()), check_labels)?;
-    let mut seen = BTreeSet::new();
     for pool in &patch.pools {
         check_capacity(pool.id.as_str(), pool.capacity.unwrap_or(0))?;
         check_text("category of a pool", as_str(pool.category.as_ref()), SEAT_TEXT_BYTES_MAX)?;
         check_text("name of a pool", as_str(pool.name.as_ref()), SEAT_TEXT_BYTES_MAX)?;
-        if !seen.insert(&pool.id) {
-            return Err(duplicate("pool", pool.id.as_str()));
-        }
     }
-    Ok(())
+    let mut seen = BTreeSet::new();
+    match patch.pools.iter().find(|pool| !seen.insert(&pool.id)) {
+        Some(pool) => Err(duplicate("pool", pool.id.as_str())),
+        None => Ok(()),
+    }
 }

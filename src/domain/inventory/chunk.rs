@@ -7,8 +7,9 @@
 //! ```
 //!
 //! A record has a dense sequence number. A chunk is closed when it has 256 records or about 48 KiB, whichever is first;
-//! that is a function of what is in it, so every node cuts at the same places. A chunk is shared (`Arc`) with frozen
-//! views and copied only when it is written while shared.
+//! that is a function of what is in it, so every node cuts at the same places. A record of more than 48 KiB has a chunk
+//! of its own; so a chunk is made of less than 96 KiB or of one record (an order that replaces one in it can be somewhat
+//! longer). A chunk is shared (`Arc`) with frozen views and copied only when it is written while shared.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -16,8 +17,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 /// Most records in one chunk.
-pub(super) const CHUNK_RECORDS_MAX: usize = 256;
-/// A chunk that has this many bytes takes no further record.
+const CHUNK_RECORDS_MAX: usize = 256;
+/// A chunk that has this many bytes takes no further record, and a record of more than that no company.
 pub(super) const CHUNK_BYTES_FULL: usize = 48 << 10;
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -121,7 +122,8 @@ impl ChunkLog {
 
     /// Adds a record. Returns the chunk it is in.
     pub(super) fn push(&mut self, record: &[u8]) -> u64 {
-        if self.slots.back().is_none_or(|slot| slot.chunk.full()) {
+        let room = |slot: &Slot| !slot.chunk.full() && record.len() <= CHUNK_BYTES_FULL;
+        if !self.slots.back().is_some_and(room) {
             self.slots.push_back(Slot { first: self.next, chunk: Arc::default() });
         }
         let slot = self.slots.back_mut().expect("one was pushed if there was none");
@@ -168,6 +170,11 @@ impl ChunkLog {
         Some(slot.first)
     }
 
+    /// The chunk that has this record, or would have it.
+    pub(super) fn first_of(&self, seq: u64) -> u64 {
+        self.slot_of(seq).map_or(seq, |at| self.slots[at].first)
+    }
+
     pub(super) fn chunk(&self, first: u64) -> Option<&Arc<Chunk>> {
         let at = self.slots.partition_point(|slot| slot.first < first);
         self.slots.get(at).filter(|slot| slot.first == first).map(|slot| &slot.chunk)
@@ -192,25 +199,35 @@ impl ChunkLog {
         self.iter_from(self.front)
     }
 
-    /// The log of these chunks, which must follow on each other without a gap.
+    /// The log of these chunks, which must follow on each other without a gap and hold at least `front..next`. An error
+    /// names the chunk that is missing or broken.
     pub(super) fn from_chunks(
         front: u64,
         next: u64,
         chunks: impl IntoIterator<Item = (u64, Arc<Chunk>)>,
-    ) -> Result<Self, String> {
+    ) -> Result<Self, (u64, String)> {
+        if front > next {
+            return Err((front, format!("the records {front}..{next} are expected, which end before they begin")));
+        }
         let mut slots: VecDeque<Slot> = VecDeque::new();
+        // Where the next chunk begins. The first one may begin before the front: what is before it was evicted.
+        let mut expected = front;
         for (first, chunk) in chunks {
-            let expected = slots.back().map_or(first, |slot: &Slot| slot.first + slot.chunk.len() as u64);
-            if first != expected || chunk.len() == 0 || !chunk.sound() {
-                return Err(format!("chunk {first} does not follow on {expected} or is broken"));
+            let end = first.saturating_add(chunk.len() as u64);
+            if chunk.len() == 0 || !chunk.sound() {
+                return Err((first, "its records are cut off, or it has none".to_owned()));
             }
+            if first > expected || (first < expected && !slots.is_empty()) {
+                return Err((first, format!("it begins at {first}, but the chunk of record {expected} is missing")));
+            }
+            if end <= front || end > next {
+                return Err((first, format!("it holds {first}..{end}, but only {front}..{next} is expected")));
+            }
+            expected = end;
             slots.push_back(Slot { first, chunk });
         }
-        let end = slots.back().map_or(next, |slot| slot.first + slot.chunk.len() as u64);
-        let start = slots.front().map_or(front, |slot| slot.first);
-        let first_ends = slots.front().map_or(u64::MAX, |slot| slot.first + slot.chunk.len() as u64);
-        if end != next || start > front || front > next || front >= first_ends || (slots.is_empty() && front != next) {
-            return Err(format!("chunks hold {start}..{end}, but {front}..{next} is expected"));
+        if expected != next {
+            return Err((expected, format!("it is missing: {front}..{next} is expected, but it ends at {expected}")));
         }
         Ok(Self { slots, front, next })
     }
@@ -254,7 +271,7 @@ mod tests {
         log.iter().map(|(seq, bytes)| (seq, bytes.to_vec())).collect()
     }
 
-    fn reloaded(log: &ChunkLog) -> Result<ChunkLog, String> {
+    fn reloaded(log: &ChunkLog) -> Result<ChunkLog, (u64, String)> {
         let chunks = log.chunk_firsts().map(|first| (first, Arc::clone(log.chunk(first).expect("it was named"))));
         ChunkLog::from_chunks(log.front(), log.next(), chunks)
     }
@@ -301,6 +318,11 @@ mod tests {
             log.push(&[0; 20 << 10]);
         });
         assert_eq!(log.chunk_firsts().collect::<Vec<_>>(), [0, 3]);
+        let mut log = ChunkLog::default();
+        for len in [1, 48 << 10, 1, (48 << 10) + 1, 1 << 20, 1] {
+            log.push(&vec![0; len]);
+        }
+        assert_eq!(log.chunk_firsts().collect::<Vec<_>>(), [0, 2, 3, 4, 5], "a big one stands alone");
     }
 
     #[test]
@@ -338,6 +360,13 @@ mod tests {
         });
         let chunk = |first| (first, Arc::clone(log.chunk(first).expect("it is there")));
         assert!(ChunkLog::from_chunks(0, 600, [chunk(0), chunk(512)]).is_err());
+        let (first, why) = ChunkLog::from_chunks(0, 1, []).expect_err("nothing is there");
+        assert_eq!((first, why.as_str()), (0, "it is missing: 0..1 is expected, but it ends at 0"));
+        assert!(ChunkLog::from_chunks(0, 0, []).is_ok() && ChunkLog::from_chunks(7, 7, []).is_ok());
+        assert!(ChunkLog::from_chunks(300, 600, [chunk(256), chunk(512)]).is_ok());
+        assert!(ChunkLog::from_chunks(300, 600, [chunk(0), chunk(256), chunk(512)]).is_err(), "0 was evicted");
+        assert!(ChunkLog::from_chunks(100, 600, [chunk(256), chunk(512)]).is_err());
+        assert!(ChunkLog::from_chunks(0, 512, [chunk(0), chunk(256), chunk(512)]).is_err());
         assert!(ChunkLog::from_chunks(0, 600, [chunk(0), chunk(256)]).is_err());
         assert!(ChunkLog::from_chunks(256, 600, [chunk(0), chunk(256), chunk(512)]).is_err());
         let mut torn = Chunk::clone(&chunk(512).1);

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use super::Inventory;
 use super::checks::{check_definition, check_patch, check_policy};
 use super::event::{Event, EventCore, EventNo};
 use super::items::{Failures, units};
 use super::seats::SeatState;
+use super::{Inventory, LastVersions};
 use crate::domain::change::{Cause, Change};
 use crate::domain::command::{Patch, PoolPatch};
 use crate::domain::id::{EventId, PoolId};
@@ -29,16 +29,11 @@ impl Redefinition<'_> {
 
 impl Inventory {
     /// `definition_moved` unless the event is at this definition version.
-    fn check_if_match(&self, event: &EventId, if_match: Option<Version>) -> Result<(), Rejection> {
-        let Some(wanted) = if_match else { return Ok(()) };
-        let no = self.event_no(event).ok_or_else(|| Rejection::new(Code::EventNotFound))?;
+    fn check_if_match(&self, failures: &mut Failures, no: EventNo, if_match: Option<Version>) {
         let now = self.live_event(no).core.info.definition_version;
-        if now == wanted {
-            return Ok(());
+        if if_match.is_some_and(|wanted| wanted != now) {
+            failures.definition_moved(now);
         }
-        let mut rejection = Rejection::new(Code::DefinitionMoved);
-        rejection.facts.definition_version = Some(now);
-        Err(rejection)
     }
 
     /// Creates the event, or replaces its definition in place.
@@ -51,13 +46,17 @@ impl Inventory {
         pools: &[PoolDef],
     ) -> Result<Outcome, Rejection> {
         check_definition(head, seats, pools)?;
-        self.check_if_match(id, if_match)?;
         let created = match self.event_no(id) {
+            None if if_match.is_some() => return Err(Rejection::new(Code::EventNotFound)),
             None => {
                 self.create(id, head, seats, pools);
                 true
             }
             Some(no) => {
+                // It stands above everything a redefinition can be refused for, so nothing else need be looked at.
+                let mut failures = Failures::default();
+                self.check_if_match(&mut failures, no, if_match);
+                failures.finish()?;
                 let core = &self.live_event(no).core;
                 let same_seats =
                     core.seat_total() as usize == seats.len() && core.seat_defs().eq(seats.iter().cloned());
@@ -77,8 +76,8 @@ impl Inventory {
 
     fn create(&mut self, id: &EventId, head: &EventHead, seats: &[SeatDef], pools: &[PoolDef]) {
         let no = self.slot_for(id);
-        let version = self.slots[no as usize].last_version;
-        let mut core = EventCore::new(id.clone(), head.clone(), version, self.clock, self.revision.next());
+        let last = self.slots[no as usize].last;
+        let mut core = EventCore::new(id.clone(), head.clone(), last, self.clock, self.revision.next());
         core.lay_seats(seats, &vec![SeatState::FREE; seats.len()]);
         let counts: Vec<PoolCounts> = pools.iter().map(|pool| free_pool(pool.capacity)).collect();
         core.lay_pools(pools, &counts);
@@ -98,14 +97,13 @@ impl Inventory {
         if_match: Option<Version>,
         patch: &Patch,
     ) -> Result<Outcome, Rejection> {
-        check_patch(patch)?;
-        self.check_if_match(id, if_match)?;
+        self.check_request_of_change(id, patch)?;
         let no = self.event_no(id).ok_or_else(|| Rejection::new(Code::EventNotFound))?;
         let core = &self.live_event(no).core;
         let head = patched_head(&core.info.head, patch);
-        check_policy(head.hold)?;
         let mut pools: Vec<PoolDef> = core.pool_defs().cloned().collect();
         let mut failures = Failures::default();
+        self.check_if_match(&mut failures, no, if_match);
         for change in &patch.pools {
             let Some(at) = self.live_event(no).pool_at(&change.id) else {
                 failures.conflict(Code::PoolNotFound, Conflict::NoPool { pool: change.id.clone() });
@@ -123,6 +121,13 @@ impl Inventory {
         };
         self.redefine(no, new)?;
         Ok(Outcome::Changed { event: Box::new(self.live_event(no).core.view(self.revision)) })
+    }
+
+    /// What is wrong with a patch itself, also together with what it leaves as it was.
+    pub(super) fn check_request_of_change(&self, id: &EventId, patch: &Patch) -> Result<(), Rejection> {
+        check_patch(patch)?;
+        let Some(no) = self.event_no(id) else { return Ok(()) };
+        check_policy(patched_head(&self.live_event(no).core.info.head, patch).hold)
     }
 
     fn check_pools(&self, failures: &mut Failures, no: EventNo, pools: Option<&[PoolDef]>) {
@@ -239,7 +244,10 @@ impl Inventory {
         info.pools = PoolCounts::default();
         self.publish(Cause::Delete, vec![(no, changes)]);
         let slot = &mut self.slots[no as usize];
-        slot.last_version = slot.live.take().map_or(slot.last_version, |event| event.core.info.version);
+        if let Some(event) = slot.live.take() {
+            let info = &event.core.info;
+            slot.last = LastVersions { version: info.version, definition: info.definition_version };
+        }
         Ok(Outcome::Deleted { event: id.clone() })
     }
 

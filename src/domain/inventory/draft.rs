@@ -14,7 +14,7 @@ use super::orders::Order;
 use super::seats::{SEATS_A_BLOCK, SeatState};
 use crate::domain::change::{Cause, Change, ChangeSet, EventChanges};
 use crate::domain::record::RecordKey;
-use crate::domain::value::PoolCounts;
+use crate::domain::value::{Item, PoolCounts};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Touched {
@@ -62,9 +62,14 @@ impl Draft {
 
 impl Inventory {
     pub(super) fn write_seat(&mut self, draft: &mut Draft, no: EventNo, at: u32, state: SeatState) {
+        self.set_seat(draft, no, at, state);
+        draft.touch(no, Touched::Seat(at));
+    }
+
+    /// Writes a seat without a change that is published.
+    fn set_seat(&mut self, draft: &mut Draft, no: EventNo, at: u32, state: SeatState) {
         let old = self.event_mut(no).set_seat(at, state);
         self.dirty.insert(RecordKey::SeatStates { event: no, block: at / SEATS_A_BLOCK as u32 });
-        draft.touch(no, Touched::Seat(at));
         draft.note(Undo::Seat(no, at, old));
     }
 
@@ -77,10 +82,27 @@ impl Inventory {
 
     /// Gives the next hold its number.
     pub(super) fn new_hold_no(&mut self, draft: &mut Draft) -> u64 {
-        let no = self.next_hold;
-        draft.note(Undo::NextHold(no));
-        self.next_hold += 1;
+        draft.note(Undo::NextHold(self.next_hold));
+        let no = self.holds.number_from(self.next_hold);
+        self.next_hold = no + 1;
         no
+    }
+
+    /// A number for a hold that grew: its own, or, where its chunk has no room for more, a new one. Then its seats are
+    /// told so, which nobody outside can see, and the old number is free.
+    pub(super) fn number_to_grow(&mut self, draft: &mut Draft, no: u64) -> u64 {
+        if !self.holds.crowded(no) {
+            return no;
+        }
+        let Some(hold) = self.holds.get(no).cloned() else { return no };
+        self.write_hold(draft, no, None);
+        let new = self.new_hold_no(draft);
+        for item in &hold.items {
+            let Item::Seat(seat) = item else { continue };
+            let at = self.live_event(hold.event).seat_at(seat).expect("a seat that is held is there");
+            self.set_seat(draft, hold.event, at, SeatState::held(new));
+        }
+        new
     }
 
     /// Puts, replaces or takes away a hold.

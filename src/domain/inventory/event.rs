@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use serde::{Deserialize, Serialize};
 
+use super::LastVersions;
 use super::best::Rows;
 use super::chunk::ChunkLog;
 use super::hash::{FixedIndex, NameIndex, name_hash};
@@ -51,12 +52,13 @@ pub(super) struct EventCore {
 }
 
 impl EventCore {
-    pub(super) fn new(id: EventId, head: EventHead, version: Version, created_at: Millis, born: Revision) -> Self {
+    /// An event without seats and pools, which goes on from the versions of a deleted one of the same id.
+    pub(super) fn new(id: EventId, head: EventHead, last: LastVersions, created_at: Millis, born: Revision) -> Self {
         let info = EventInfo {
             id,
             head: Arc::new(head),
-            version,
-            definition_version: Version(1),
+            version: last.version,
+            definition_version: last.definition.next(),
             created_at,
             born,
             seats: SeatCounts::default(),
@@ -200,8 +202,8 @@ pub(super) struct Event {
 }
 
 impl Event {
-    /// The event with its indexes. An order that cannot be decoded is an error.
-    pub(super) fn new(core: EventCore) -> Result<Self, CodecError> {
+    /// The event with its indexes. An order that cannot be decoded is an error, with the chunk it is in.
+    pub(super) fn new(core: EventCore) -> Result<Self, (u64, CodecError)> {
         let mut event = Self {
             core,
             seat_index: FixedIndex::default(),
@@ -215,7 +217,7 @@ impl Event {
         event.index_seats();
         event.index_pools();
         for (seq, bytes) in event.core.orders.iter() {
-            let order = Order::try_unpack(bytes)?;
+            let order = Order::try_unpack(bytes).map_err(|e| (event.core.orders.first_of(seq), e))?;
             event.order_index.insert(name_hash(order.order.as_str()), low(seq));
             if let Some(customer) = &order.customer {
                 event.customer_index.insert(name_hash(customer.as_str()), low(seq));

@@ -25,10 +25,11 @@ fn low(seq: u64) -> u32 {
 }
 
 impl LapsedHolds {
-    pub(super) fn new(log: ChunkLog) -> Result<Self, String> {
+    /// Those of this log. One that cannot be decoded is an error, with the chunk it is in.
+    pub(super) fn new(log: ChunkLog) -> Result<Self, (u64, String)> {
         let mut by_token = NameIndex::default();
         for (seq, bytes) in log.iter() {
-            let lapsed: Lapsed = codec::decode(bytes).map_err(|e| e.to_string())?;
+            let lapsed: Lapsed = codec::decode(bytes).map_err(|e| (log.first_of(seq), e.to_string()))?;
             by_token.insert(name_hash(lapsed.token.as_str()), low(seq));
         }
         Ok(Self { log, by_token })

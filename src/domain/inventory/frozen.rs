@@ -9,7 +9,7 @@ use super::holds::HoldChunks;
 use super::records::{Slots, Stored};
 use super::seats::SEATS_A_BLOCK;
 use super::staging::Stagings;
-use super::{AuditReport, Inventory, StateHash};
+use super::{AuditReport, Inventory, LastVersions, StateHash};
 use crate::domain::codec;
 use crate::domain::id::EventId;
 use crate::domain::record::{Header, RecordBody, RecordKey};
@@ -29,11 +29,11 @@ pub struct Frozen {
     pub(super) staging: Stagings,
 }
 
-/// An event of a frozen state, or its last version.
+/// An event of a frozen state, or where it stopped when it was deleted.
 #[derive(Debug, Clone)]
 pub(super) struct FrozenSlot {
     pub(super) id: EventId,
-    pub(super) last_version: Version,
+    pub(super) last: LastVersions,
     pub(super) live: Option<EventCore>,
 }
 

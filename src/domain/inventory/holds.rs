@@ -5,13 +5,21 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::chunk::CHUNK_BYTES_FULL;
 use super::event::EventNo;
 use super::hash::name_hash;
 use crate::domain::id::{CustomerId, EventId, Token};
 use crate::domain::value::{HoldView, Item, Millis, Revision};
 
-/// Holds in one chunk: few enough that a chunk of holds with a thousand items each is still a small record.
+/// Hold numbers in one chunk. A chunk that has many bytes is closed earlier: then the rest of its numbers is left out.
 const HOLDS_A_CHUNK: u64 = 16;
+/// A hold is put only beside holds that have, together, fewer bytes than this. So a chunk is never larger than this and
+/// one hold of a thousand items, about 190 KiB in all.
+pub(super) const HOLDS_BYTES_FULL: usize = CHUNK_BYTES_FULL;
+/// What a hold takes, about, besides its names.
+const HOLD_BYTES: usize = 40;
+/// What an item takes, about, besides its name.
+const ITEM_BYTES: usize = 8;
 
 /// A live hold.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +42,18 @@ impl Hold {
             created_at: self.created_at,
             expires_at: self.expires_at,
         }
+    }
+}
+
+impl Hold {
+    /// About the bytes of its encoding, and never less: cheap, and the same on every node.
+    fn bytes(&self) -> usize {
+        let name = |item: &Item| match item {
+            Item::Seat(seat) => seat.as_str().len(),
+            Item::Pool { pool, .. } => pool.as_str().len() + size_of::<u64>(),
+        };
+        let items: usize = self.items.iter().map(|item| name(item) + ITEM_BYTES).sum();
+        HOLD_BYTES + self.token.as_str().len() + self.customer.as_ref().map_or(0, |c| c.as_str().len()) + items
     }
 }
 
@@ -70,13 +90,38 @@ pub(super) fn chunk_of(no: u64) -> u64 {
 }
 
 impl Holds {
-    pub(super) fn new(chunks: HoldChunks) -> Self {
+    /// The holds of these chunks. A hold in a chunk that is not its own would never be found: that is an error.
+    pub(super) fn new(chunks: HoldChunks) -> Result<Self, (u64, String)> {
+        for (chunk, holds) in &chunks {
+            if let Some(no) = holds.keys().find(|no| chunk_of(**no) != *chunk) {
+                return Err((*chunk, format!("hold {no} belongs to chunk {}", chunk_of(*no))));
+            }
+            if holds.is_empty() {
+                return Err((*chunk, "it is empty; an empty chunk is not kept".to_owned()));
+            }
+        }
         let mut holds = Self { chunks, ..Self::default() };
         let all: Vec<(u64, Arc<Hold>)> = holds.iter().map(|(no, hold)| (no, Arc::clone(hold))).collect();
         for (no, hold) in all {
             holds.index(no, &hold, true);
         }
-        holds
+        Ok(holds)
+    }
+
+    /// Bytes of the holds beside number `no` in its chunk.
+    fn bytes_beside(&self, no: u64) -> usize {
+        let chunk = self.chunks.get(&chunk_of(no)).into_iter().flat_map(|chunk| chunk.iter());
+        chunk.filter(|(other, _)| **other != no).map(|(_, hold)| hold.bytes()).sum()
+    }
+
+    /// Whether the chunk of `no` has as many bytes as it may have, without the hold `no` itself.
+    pub(super) fn crowded(&self, no: u64) -> bool {
+        self.bytes_beside(no) >= HOLDS_BYTES_FULL
+    }
+
+    /// The first number from `next` on that a new hold may have.
+    pub(super) fn number_from(&self, next: u64) -> u64 {
+        if self.crowded(next) { (chunk_of(next) + 1) * HOLDS_A_CHUNK } else { next }
     }
 
     pub(super) fn get(&self, no: u64) -> Option<&Arc<Hold>> {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::event::Event;
 use crate::domain::id::{PoolId, SeatId};
 use crate::domain::outcome::{Code, Conflict, Facts, Rejection};
-use crate::domain::value::{Item, SeatStatus};
+use crate::domain::value::{Item, SeatStatus, Version};
 
 /// Units of an item.
 pub(super) fn units_of(item: &Item) -> u64 {
@@ -86,12 +86,19 @@ pub(super) fn without(owned: &[Item], taken: &[Item]) -> Vec<Item> {
     owned.iter().filter_map(left).collect()
 }
 
+/// Most conflicts that one rejection lists; as many as one sale command may name items.
+pub(super) const CONFLICTS_MAX: usize = 1_000;
+
 /// Everything that stands in the way of one command. The code is the top-most that applies; the conflicts stand in the
 /// order of the request.
+///
+/// At most [`CONFLICTS_MAX`] are listed: a definition can fail by every one of 100,000 seats, and the answer is remembered.
 #[derive(Debug, Default)]
 pub(super) struct Failures {
     code: Option<Code>,
     conflicts: Vec<Conflict>,
+    /// Conflicts found and not listed.
+    unlisted: u64,
     facts: Facts,
 }
 
@@ -107,7 +114,16 @@ impl Failures {
 
     pub(super) fn conflict(&mut self, code: Code, conflict: Conflict) {
         self.add(code);
-        self.conflicts.push(conflict);
+        if self.conflicts.len() < CONFLICTS_MAX {
+            self.conflicts.push(conflict);
+        } else {
+            self.unlisted += 1;
+        }
+    }
+
+    pub(super) fn definition_moved(&mut self, now: Version) {
+        self.add(Code::DefinitionMoved);
+        self.facts.definition_version = Some(now);
     }
 
     pub(super) fn limit(&mut self, limit: u64, current: u64) {
@@ -124,6 +140,14 @@ impl Failures {
         let Some(code) = self.code else { return Ok(()) };
         if code != Code::LimitExceeded {
             self.facts.limit = None;
+        }
+        if code != Code::DefinitionMoved {
+            self.facts.definition_version = None;
+        }
+        if self.unlisted > 0 {
+            let all = self.conflicts.len() as u64 + self.unlisted;
+            let reason = format!("{all} items stand in the way; the first {CONFLICTS_MAX} are listed");
+            self.facts.reason.get_or_insert(reason);
         }
         Err(Rejection { code, conflicts: self.conflicts, facts: self.facts })
     }

@@ -52,6 +52,8 @@ mod seats;
 mod staging;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_bounds;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -101,9 +103,17 @@ pub struct Inventory {
 #[derive(Debug)]
 struct EventSlot {
     id: EventId,
-    /// The last version of the deleted event; the next one goes on from there.
-    last_version: Version,
+    /// Where the deleted event stopped; the next one goes on from there.
+    last: LastVersions,
     live: Option<Box<Event>>,
+}
+
+/// Where a deleted event stopped counting. Both counters go on: an old position of a stream or an old `If-Match` must
+/// never fit a new event of the same id.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct LastVersions {
+    version: Version,
+    definition: Version,
 }
 
 /// What one proposal did.
@@ -171,7 +181,7 @@ impl Inventory {
     /// Last version of an event that was deleted.
     fn last_version(&self, id: &EventId) -> Option<Version> {
         let no = *self.event_nos.get(id)?;
-        self.slots.get(no as usize).map(|slot| slot.last_version)
+        self.slots.get(no as usize).map(|slot| slot.last.version)
     }
 
     fn live_event(&self, no: EventNo) -> &Event {
@@ -188,7 +198,7 @@ impl Inventory {
             return *no;
         }
         let no = EventNo::try_from(self.slots.len()).expect("fewer than 4 billion events");
-        self.slots.push(EventSlot { id: id.clone(), last_version: Version(0), live: None });
+        self.slots.push(EventSlot { id: id.clone(), last: LastVersions::default(), live: None });
         self.event_nos.insert(id.clone(), no);
         no
     }

@@ -10,10 +10,10 @@ use super::holds::{HoldChunks, Holds};
 use super::results::Results;
 use super::seats::{Interner, SEATS_A_BLOCK, SeatDefs, SeatStates};
 use super::staging::Stagings;
-use super::{EventSlot, Frozen, FrozenSlot, Inventory, LoadError};
+use super::{EventSlot, Frozen, FrozenSlot, Inventory, LastVersions, LoadError};
 use crate::domain::id::EventId;
 use crate::domain::record::{Body, Header, RecordBody, RecordKey, ResultClass};
-use crate::domain::value::{PoolCounts, PoolDef, Version};
+use crate::domain::value::{PoolCounts, PoolDef};
 
 /// Events of the state of now, or of a frozen one.
 #[derive(Clone, Copy)]
@@ -30,13 +30,11 @@ impl<'a> Slots<'a> {
         }
     }
 
-    fn get(self, no: EventNo) -> Option<(&'a EventId, Version, Option<&'a EventCore>)> {
+    fn get(self, no: EventNo) -> Option<(&'a EventId, LastVersions, Option<&'a EventCore>)> {
         let no = no as usize;
         match self {
-            Slots::Live(slots) => {
-                slots.get(no).map(|s| (&s.id, s.last_version, s.live.as_ref().map(|event| &event.core)))
-            }
-            Slots::Frozen(slots) => slots.get(no).map(|s| (&s.id, s.last_version, s.live.as_ref())),
+            Slots::Live(slots) => slots.get(no).map(|s| (&s.id, s.last, s.live.as_ref().map(|event| &event.core))),
+            Slots::Frozen(slots) => slots.get(no).map(|s| (&s.id, s.last, s.live.as_ref())),
         }
     }
 }
@@ -93,7 +91,9 @@ impl Stored<'_> {
             RecordKey::Header => Body::Header(self.header.clone()),
             RecordKey::Event { event } => match self.slots.get(event)? {
                 (_, _, Some(core)) => Body::Event(core.info.clone()),
-                (id, version, None) => Body::Deleted { id: id.clone(), version },
+                (id, last, None) => {
+                    Body::Deleted { id: id.clone(), version: last.version, definition_version: last.definition }
+                }
             },
             RecordKey::SeatDefs { event, block } => {
                 Body::SeatDefs(Arc::clone(core(event)?.seat_defs.get(block as usize)?))
@@ -149,7 +149,7 @@ impl Inventory {
     pub fn freeze(&self) -> Frozen {
         let slot = |slot: &EventSlot| FrozenSlot {
             id: slot.id.clone(),
-            last_version: slot.last_version,
+            last: slot.last,
             live: slot.live.as_ref().map(|event| event.core.clone()),
         };
         Frozen {
@@ -186,6 +186,11 @@ fn broken(key: RecordKey, why: impl Into<String>) -> LoadError {
 
 type Chunks = BTreeMap<u64, Arc<Chunk>>;
 
+/// The log of these chunks, from and to these numbers; `key` names the record of a chunk.
+fn log((front, next): (u64, u64), chunks: Chunks, key: impl Fn(u64) -> RecordKey) -> Result<ChunkLog, LoadError> {
+    ChunkLog::from_chunks(front, next, chunks).map_err(|(first, why)| broken(key(first), why))
+}
+
 /// Parts of an event, by number of block or chunk.
 #[derive(Default)]
 struct EventParts {
@@ -198,7 +203,7 @@ struct EventParts {
 
 enum LoadedEvent {
     Live(EventInfo),
-    Deleted(EventId, Version),
+    Deleted(EventId, LastVersions),
 }
 
 /// Records that have been taken in so far.
@@ -220,8 +225,9 @@ impl Loading {
             (RecordKey::Event { event }, Body::Event(info)) => {
                 self.events.insert(event, LoadedEvent::Live(info));
             }
-            (RecordKey::Event { event }, Body::Deleted { id, version }) => {
-                self.events.insert(event, LoadedEvent::Deleted(id, version));
+            (RecordKey::Event { event }, Body::Deleted { id, version, definition_version }) => {
+                let last = LastVersions { version, definition: definition_version };
+                self.events.insert(event, LoadedEvent::Deleted(id, last));
             }
             (RecordKey::SeatDefs { event, block }, Body::SeatDefs(defs)) => {
                 self.parts.entry(event).or_default().seat_defs.insert(block, defs);
@@ -268,22 +274,19 @@ impl Loading {
             staging: std::mem::take(&mut self.staging),
             ..Inventory::default()
         };
-        let log = |(front, next): (u64, u64), chunks: Chunks, key: RecordKey| {
-            ChunkLog::from_chunks(front, next, chunks).map_err(|why| broken(key, why))
-        };
-        let key = |class: ResultClass| RecordKey::Results { class, first: 0 };
-        let [applied, rejected, node] = std::mem::take(&mut self.results);
-        let rings = [
-            log(header.results[0], applied, key(ResultClass::Applied))?,
-            log(header.results[1], rejected, key(ResultClass::Rejected))?,
-            log(header.results[2], node, key(ResultClass::NodeMade))?,
-        ];
-        inventory.results = Results::new(rings).map_err(|why| broken(key(ResultClass::Applied), why))?;
-        let lapsed_key = RecordKey::Lapsed { first: 0 };
+        let mut rings: [ChunkLog; 3] = Default::default();
+        for class in ResultClass::ALL {
+            let (ends, chunks) = (header.results[class as usize], std::mem::take(&mut self.results[class as usize]));
+            rings[class as usize] = log(ends, chunks, |first| RecordKey::Results { class, first })?;
+        }
+        let result_key = |(class, first)| RecordKey::Results { class, first };
+        inventory.results = Results::new(rings).map_err(|(place, why)| broken(result_key(place), why))?;
+        let lapsed_key = |first| RecordKey::Lapsed { first };
         let lapsed = log(header.lapsed, std::mem::take(&mut self.lapsed), lapsed_key)?;
-        inventory.lapsed = LapsedHolds::new(lapsed).map_err(|why| broken(lapsed_key, why))?;
+        inventory.lapsed = LapsedHolds::new(lapsed).map_err(|(first, why)| broken(lapsed_key(first), why))?;
         self.finish_events(&mut inventory, header.next_event)?;
-        inventory.holds = Holds::new(std::mem::take(&mut self.holds));
+        inventory.holds = Holds::new(std::mem::take(&mut self.holds))
+            .map_err(|(chunk, why)| broken(RecordKey::Holds { chunk }, why))?;
         inventory.adopt_holds()?;
         Ok(inventory)
     }
@@ -296,13 +299,13 @@ impl Loading {
         for no in 0..next_event {
             let key = RecordKey::Event { event: no };
             let slot = match self.events.remove(&no).ok_or_else(|| broken(key, "it is missing"))? {
-                LoadedEvent::Deleted(id, last_version) => EventSlot { id, last_version, live: None },
+                LoadedEvent::Deleted(id, last) => EventSlot { id, last, live: None },
                 LoadedEvent::Live(info) => {
                     let core = load_event(no, info, self.parts.remove(&no).unwrap_or_default())?;
                     let id = core.info.id.clone();
-                    let orders_key = RecordKey::Orders { event: no, first: 0 };
-                    let event = Event::new(core).map_err(|e| broken(orders_key, e.to_string()))?;
-                    EventSlot { id, last_version: Version(0), live: Some(Box::new(event)) }
+                    let orders_key = |first| RecordKey::Orders { event: no, first };
+                    let event = Event::new(core).map_err(|(first, e)| broken(orders_key(first), e.to_string()))?;
+                    EventSlot { id, last: LastVersions::default(), live: Some(Box::new(event)) }
                 }
             };
             inventory.event_nos.insert(slot.id.clone(), no);
@@ -343,8 +346,7 @@ fn load_event(no: EventNo, info: EventInfo, parts: EventParts) -> Result<EventCo
         .ok_or_else(|| key(|event| RecordKey::PoolDefs { event, block: 0 }))?;
     let pool_counts = dense(parts.pool_counts, Vec::len, POOLS_A_BLOCK, pools)
         .ok_or_else(|| key(|event| RecordKey::PoolCounts { event, block: 0 }))?;
-    let orders_key = RecordKey::Orders { event: no, first: 0 };
-    let orders = ChunkLog::from_chunks(0, info.orders_next, parts.orders).map_err(|why| broken(orders_key, why))?;
+    let orders = log((0, info.orders_next), parts.orders, |first| RecordKey::Orders { event: no, first })?;
     Ok(EventCore { info, seat_defs, seat_states, pool_defs, pool_counts, orders })
 }
 

@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::ResultsRoom;
-use super::chunk::{CHUNK_RECORDS_MAX, ChunkLog};
+use super::chunk::ChunkLog;
 use super::hash::{NameIndex, name_hash};
 use crate::domain::codec;
 use crate::domain::command::{Fingerprint, KeyMaker, Settings};
@@ -114,15 +114,15 @@ fn decided_at(bytes: &[u8]) -> Millis {
 }
 
 impl Results {
-    pub(super) fn new(rings: [ChunkLog; 3]) -> Result<Self, String> {
+    /// The results of these rings. Every one is decoded, so that a broken one is found here, with the chunk it is in, and
+    /// not when a client asks for it.
+    pub(super) fn new(rings: [ChunkLog; 3]) -> Result<Self, (Place, String)> {
         let mut index = NameIndex::default();
         for (class, ring) in ResultClass::ALL.into_iter().zip(&rings) {
             for (seq, bytes) in ring.iter() {
-                let (head, used): (Head, usize) = codec::decode_prefix(bytes).map_err(|e| e.to_string())?;
-                // Records are checked by whoever stores them; one in a chunk shows whether they are of this form at all.
-                if seq % CHUNK_RECORDS_MAX as u64 == 0 {
-                    codec::decode::<Tail>(&bytes[used..]).map_err(|e| e.to_string())?;
-                }
+                let broken = |e: codec::CodecError| ((class, ring.first_of(seq)), e.to_string());
+                let (head, used): (Head, usize) = codec::decode_prefix(bytes).map_err(broken)?;
+                codec::decode::<Tail>(&bytes[used..]).map_err(broken)?;
                 index.insert(name_hash(head.key.as_str()), entry(class, seq));
             }
         }

@@ -196,8 +196,11 @@ impl Inventory {
             Want::Items(_) => units(&items),
             Want::Best { quantity, .. } => *quantity,
         };
-        self.check_limit(&mut failures, event, owner, more);
-        if hold.is_some_and(|(_, hold)| hold.items.len() + items.len() > HOLD_ITEMS_MAX) {
+        // Who adds to a hold that is not there names no customer, and need not: the hold is what is missing.
+        if add_to.is_none() || hold.is_some() {
+            self.check_limit(&mut failures, event, owner, more);
+        }
+        if hold.is_some_and(|(_, hold)| is_too_much(&hold.items, &items)) {
             failures.invalid(format!("a hold has at most {HOLD_ITEMS_MAX} items; make another"));
         }
         failures.finish()?;
@@ -215,7 +218,7 @@ impl Inventory {
             Some((hold_no, old)) => {
                 let mut hold = Hold::clone(old);
                 hold.items = merged(&hold.items, &grant.items);
-                (hold_no, hold)
+                (self.number_to_grow(draft, hold_no), hold)
             }
             None => {
                 let token = tokens.0.next().ok_or_else(|| Rejection::invalid("the request came without a token"))?;
@@ -354,6 +357,11 @@ impl Inventory {
         let booked_at: Millis = self.clock;
         Order { order: order.clone(), items, cancelled: Vec::new(), customer, booked_at, token, whole }
     }
+}
+
+/// Whether a hold with more in it has more items than a hold may have.
+fn is_too_much(held: &[Item], more: &[Item]) -> bool {
+    held.len() + more.len() > HOLD_ITEMS_MAX && merged(held, more).len() > HOLD_ITEMS_MAX
 }
 
 /// Names of the best seats; notes why there is no choice.
