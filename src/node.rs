@@ -49,6 +49,8 @@ const SLED_CACHE_BYTES: u64 = 64 << 20;
 /// Change sets kept in history.
 const HISTORY_MAX: u64 = 1_000_000;
 
+/// How long a stopping node says so at `/readyz`, still serving, so that load balancers look elsewhere first.
+const ANNOUNCE_STOP: Duration = Duration::from_secs(1);
 /// A stop takes at most this long in all, then the process ends whatever is left.
 const STOP_WITHIN: Duration = Duration::from_secs(10);
 const DRAIN_WITHIN: Duration = Duration::from_secs(3);
@@ -117,7 +119,7 @@ async fn serve(config: NodeConfig) -> Result<(), String> {
         ended = &mut http => die(format!("the HTTP server ended by itself: {ended:?}")),
     }
     let stopped = tokio::time::timeout(STOP_WITHIN, async {
-        service.drain(DRAIN_WITHIN).await;
+        tokio::join!(service.drain(DRAIN_WITHIN), tokio::time::sleep(ANNOUNCE_STOP));
         stop.cancel();
         match http.await {
             Ok(0) => {}

@@ -30,7 +30,6 @@ fn copy(from: &Path, to: &Path) {
 
 fn book(order: &str) -> Request {
     Request::post("/v1/events/show/book", &json!({ "items": [{ "pool": "floor" }], "order": order }))
-        .header("request-timeout-ms", "2000")
 }
 
 /// Node 2 is an impostor: with node 3 away there is no quorum, and no booking may be acknowledged.

@@ -20,7 +20,43 @@ struct Exception {
     reason: &'static str,
 }
 
-const EXCEPTIONS: &[Exception] = &[];
+const EXCEPTIONS: &[Exception] = &[
+    Exception {
+        file: "src/domain/codec.rs",
+        finding: "std::io",
+        reason: "counting an encoding's bytes is a writer that writes nothing; no I/O happens",
+    },
+    Exception {
+        file: "src/storage/wal/writer.rs",
+        finding: "getrandom",
+        reason: "a segment's generation only tells old bytes from new ones; it decides nothing and is read back from disk",
+    },
+    Exception {
+        file: "src/cli/rush/tests.rs",
+        finding: "axum::",
+        reason: "a shop that loses answers, for tests of the buyers; nothing of it is in the product",
+    },
+    Exception {
+        file: "src/cli/rush/tests.rs",
+        finding: "hyper::server",
+        reason: "a shop that loses answers, for tests of the buyers; nothing of it is in the product",
+    },
+    Exception {
+        file: "tests/domain/generate.rs",
+        finding: "the file has",
+        reason: "one table of random commands, read from top to bottom; it would not be clearer in pieces",
+    },
+    Exception {
+        file: "tests/domain/script_parse.rs",
+        finding: "the file has",
+        reason: "the grammar of the scripts in one place, one function for each word",
+    },
+    Exception {
+        file: "tests/domain_model/sale.rs",
+        finding: "function `sale`",
+        reason: "the second model is naive on purpose: one match over all commands, in the order of the contract",
+    },
+];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

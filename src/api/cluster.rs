@@ -9,7 +9,7 @@ use super::problem::{Problem, ProblemBody, ProblemCode};
 use super::reading::{NoQuery, ReadHeaders, WireConsistency};
 use super::reply::{Reply, value};
 use super::request::{BODY_BYTES_MAX, Call};
-use super::wire::views::{Cluster, StateHashView};
+use super::wire::nodes::{Cluster, StateHashView};
 use super::wire::{TEXT_BYTES_MAX, json};
 use crate::raft::NewMember;
 

@@ -51,8 +51,10 @@ impl RequestId {
             (1..=REQUEST_ID_BYTES_MAX).contains(&bytes.len()) && bytes.iter().all(u8::is_ascii_graphic)
         });
         Self(given.cloned().unwrap_or_else(|| {
-            axum::http::HeaderValue::from_str(uuid::Uuid::now_v7().hyphenated().encode_lower(&mut [0; 36]))
-                .expect("a UUID is hexadecimal digits and hyphens")
+            axum::http::HeaderValue::from_str(
+                crate::service::stamp::timely_uuid().hyphenated().encode_lower(&mut [0; 36]),
+            )
+            .expect("a UUID is hexadecimal digits and hyphens")
         }))
     }
 

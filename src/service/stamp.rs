@@ -34,18 +34,23 @@ pub fn fresh_uuid() -> Uuid {
     Uuid::new_v4()
 }
 
+/// Names something that happens now, in order of time: a request, a run.
+pub fn timely_uuid() -> Uuid {
+    Uuid::now_v7()
+}
+
 /// A secret nobody can guess.
 pub(super) fn fresh_token() -> Token {
-    Token::parse(&Uuid::new_v4().to_string()).expect("a UUID is made of characters allowed in names")
+    Token::parse(&fresh_uuid().to_string()).expect("a UUID is made of characters allowed in names")
 }
 
 /// A key for a client that brought none.
 pub(super) fn fresh_key() -> Key {
-    Key::parse(&Uuid::now_v7().to_string()).expect("a UUID is made of characters allowed in names")
+    Key::parse(&timely_uuid().to_string()).expect("a UUID is made of characters allowed in names")
 }
 
 pub(super) fn fresh_staging() -> StagingId {
-    StagingId(Uuid::new_v4().as_u128())
+    StagingId(fresh_uuid().as_u128())
 }
 
 /// What the other clocks say.

@@ -16,6 +16,7 @@ pub mod capped;
 pub mod definition;
 pub mod item;
 pub mod json;
+pub mod nodes;
 pub mod sale;
 pub mod views;
 

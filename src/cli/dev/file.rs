@@ -100,7 +100,7 @@ impl DevFile {
 /// Readers see the old file or the new one, never a part.
 fn replace(path: &Path, text: &str) -> io::Result<()> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.tmp", uuid::Uuid::new_v4().simple()));
+    name.push(format!(".{}.tmp", crate::service::stamp::fresh_uuid().simple()));
     let draft = path.with_file_name(name);
     let written = fs::File::create_new(&draft).and_then(|mut file| file.write_all(text.as_bytes()));
     written.and_then(|()| fs::rename(&draft, path)).inspect_err(|_| {

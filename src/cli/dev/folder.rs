@@ -93,7 +93,7 @@ impl Folder {
 }
 
 fn temporary() -> PathBuf {
-    std::env::temp_dir().join(format!("lastseat-dev-{}", uuid::Uuid::new_v4().simple()))
+    std::env::temp_dir().join(format!("lastseat-dev-{}", crate::service::stamp::fresh_uuid().simple()))
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use lastseat_client::{Book, Call, Hold, Item, Order, Outcome, Problem, Reserve};
 use serde::de::DeserializeOwned;
 
 use super::shop::{Left, Shop, Target};
+use crate::service::stamp::fresh_uuid;
 
 /// How long one request is pursued before its buyer looks around again, with the same key.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -172,7 +173,7 @@ impl Buyer {
     }
 
     fn random(&self) -> u32 {
-        u32::try_from(uuid::Uuid::new_v4().as_u128() & 0x7fff_ffff).expect("31 bits fit")
+        u32::try_from(fresh_uuid().as_u128() & 0x7fff_ffff).expect("31 bits fit")
     }
 }
 

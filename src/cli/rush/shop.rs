@@ -77,7 +77,7 @@ impl Shop {
         Ok(Self {
             client,
             paying: args.paying(),
-            run: uuid::Uuid::now_v7().simple().to_string(),
+            run: crate::service::stamp::timely_uuid().simple().to_string(),
             most: args.max_per_buyer.min(event.limits.per_customer.unwrap_or(u64::MAX)).max(1),
             capacity: audit.capacity,
             booked_before: audit.booked,
