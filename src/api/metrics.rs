@@ -7,7 +7,7 @@ use axum::extract::State;
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use metrics::{Counter, Histogram, SharedString};
-use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio_util::sync::CancellationToken;
 
 use super::Api;
@@ -15,6 +15,11 @@ use super::Api;
 /// Upper bounds of the buckets of every duration, in seconds: from a cached read to the longest request.
 pub const DURATION_BUCKETS_S: &[f64] =
     &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+/// The same for what happens within the node: an apply takes microseconds, a sync up to a second.
+const STEP_BUCKETS_S: &[f64] =
+    &[0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.1, 0.25, 1.0];
+/// Commands that share a log entry.
+const COMMANDS_BUCKETS: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];
 /// Samples wait at most this long before they are added to their buckets when nobody scrapes.
 pub const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 
@@ -43,7 +48,14 @@ pub enum InstallError {
 /// Makes this process measure. Once per process, before the router is made.
 pub fn install() -> Result<Handle, InstallError> {
     // Without buckets the exporter would make summaries, which cannot be added up over nodes.
-    let recorder = PrometheusBuilder::new().set_buckets(DURATION_BUCKETS_S)?.build_recorder();
+    let step = |name: &str| Matcher::Full(name.to_owned());
+    let recorder = PrometheusBuilder::new()
+        .set_buckets(DURATION_BUCKETS_S)?
+        .set_buckets_for_metric(step("lastseat_apply_seconds"), STEP_BUCKETS_S)?
+        .set_buckets_for_metric(step("lastseat_wal_fsync_seconds"), STEP_BUCKETS_S)?
+        .set_buckets_for_metric(step("lastseat_persister_write_seconds"), STEP_BUCKETS_S)?
+        .set_buckets_for_metric(step("lastseat_entry_commands"), COMMANDS_BUCKETS)?
+        .build_recorder();
     let handle = Handle(recorder.handle());
     metrics::set_global_recorder(recorder).map_err(|_| InstallError::Installed)?;
     metrics::describe_counter!(REQUESTS, "Requests answered, by route, method, status and problem code.");

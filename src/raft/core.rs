@@ -23,7 +23,7 @@ use super::server::{self, FORWARD_BYTES_MAX};
 use super::types::{StoredMembership, Types};
 use super::{ClusterView, ForwardHandler, RaftGauges, StartOptions, Timing};
 use crate::storage::identity::Identity;
-use crate::storage::wal::{Wal, WalGroup};
+use crate::storage::wal::{Wal, WalGroup, WalStats};
 use crate::storage::{GROUP, LogId};
 
 /// A leader without a quorum for this many election timeouts takes no more proposals.
@@ -263,6 +263,10 @@ impl Core {
         self.refresh_view();
         tracing::info!(%cluster, "this node belongs to a cluster now");
         Ok(())
+    }
+
+    pub(super) fn wal_stats(&self) -> WalStats {
+        self.wal.stats()
     }
 
     pub(super) fn gauges(&self) -> RaftGauges {

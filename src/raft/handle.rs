@@ -23,6 +23,7 @@ use super::{
 use crate::domain::command::Proposal;
 use crate::domain::inventory::Inventory;
 use crate::storage::state::StateStore;
+use crate::storage::wal::WalStats;
 
 impl RaftNode {
     /// Recovers, listens for peers, and takes part once the node belongs to a cluster.
@@ -125,6 +126,11 @@ impl RaftNode {
     /// Wall-clock offsets (peer minus this node, milliseconds) that are fresh, by node id.
     pub fn clock_offsets(&self) -> Vec<(u64, i64)> {
         self.core.peers.offsets()
+    }
+
+    /// What the write-ahead log did since the start.
+    pub fn wal_stats(&self) -> WalStats {
+        self.core.wal_stats()
     }
 
     pub fn gauges(&self) -> RaftGauges {

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 use futures_util::{Stream, StreamExt};
 use openraft::storage::{ApplyResponder, EntryResponder, RaftStateMachine};
@@ -69,6 +70,7 @@ pub(super) struct State {
     counting_replay: AtomicBool,
     replayed: AtomicU64,
     on_fatal: Arc<dyn Fn(String) + Send + Sync>,
+    apply_seconds: metrics::Histogram,
 }
 
 impl State {
@@ -100,6 +102,7 @@ impl State {
             counting_replay: AtomicBool::new(true),
             replayed: AtomicU64::new(0),
             on_fatal,
+            apply_seconds: metrics::histogram!("lastseat_apply_seconds"),
         }))
     }
 
@@ -213,6 +216,7 @@ impl State {
             EntryPayload::Blank | EntryPayload::Membership(_) => None,
         };
         let mut answers = Answers::default();
+        let started = Instant::now();
         let mut machine = self.machine.write();
         match (&entry.payload, proposal) {
             (EntryPayload::Normal(payload), Some(proposal)) => {
@@ -228,6 +232,8 @@ impl State {
         }
         machine.applied = Some(id);
         machine.pending = true;
+        drop(machine);
+        self.apply_seconds.record(started.elapsed());
         Ok(answers)
     }
 }

@@ -1,6 +1,8 @@
 //! Who is let in. Looks only at how full this node is; never at seats. What is refused here never reached the log.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::time::Instant;
 
 use super::intent::Intent;
 use super::limits::{PERSISTER_LAG_BYTES_MAX, PERSISTER_LAG_ENTRIES_MAX};
@@ -15,7 +17,8 @@ const RESULTS_FULL: &str = "too many recent results are remembered; reserves are
 /// Looked at by every command, brought up to date by housekeeping.
 #[derive(Debug, Default)]
 pub(super) struct Admission {
-    draining: AtomicBool,
+    /// Set by a stop: until when requests may wait for another node.
+    drain_until: OnceLock<Instant>,
     persister_behind: AtomicBool,
     /// 0 open, 1 reserves are shed, 2 everything is.
     results: AtomicU8,
@@ -34,12 +37,19 @@ impl Admission {
         }
     }
 
-    pub(super) fn drain(&self) {
-        self.draining.store(true, Ordering::Relaxed);
+    /// A stop has begun; what waits here is answered before `until`.
+    pub(super) fn drain(&self, until: Instant) {
+        // A second stop changes nothing.
+        let _ = self.drain_until.set(until);
     }
 
     pub(super) fn draining(&self) -> bool {
-        self.draining.load(Ordering::Relaxed)
+        self.drain_until.get().is_some()
+    }
+
+    /// The request's deadline, or the end of the stop if that is sooner: better a definite answer than a cut one.
+    pub(super) fn cut(&self, deadline: Instant) -> Instant {
+        self.drain_until.get().map_or(deadline, |until| deadline.min(*until))
     }
 
     /// Results are forgotten by the replicated clock; while commands are shed for them, nothing but a tick moves it.

@@ -161,6 +161,7 @@ impl Worker {
                 }
             }
         }
+        metrics::histogram!("lastseat_entry_commands").record(requests.len() as f64);
         (ProposalBody::Requests(requests), replies)
     }
 

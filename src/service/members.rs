@@ -100,7 +100,7 @@ impl Service {
 
     /// Stop, step one: `/readyz` fails, new commands go elsewhere, leadership is handed over.
     pub async fn drain(&self, within: Duration) {
-        self.admission.drain();
+        self.admission.drain(Instant::now() + within);
         if !self.raft.view().is_leader || self.raft.view().voters.len() < 2 {
             return;
         }
@@ -127,6 +127,14 @@ impl Service {
         set("lastseat_persister_lag_entries", gauges.persister_lag_entries);
         set("lastseat_persister_lag_bytes", gauges.persister_lag_bytes);
         set("lastseat_batcher_queued", self.batcher.queued() as u64);
+        let wal = self.raft.wal_stats();
+        let count = |name: &'static str, value: u64| metrics::counter!(name).absolute(value);
+        count("lastseat_wal_batches_total", wal.batches);
+        count("lastseat_wal_records_total", wal.records);
+        count("lastseat_wal_bytes_total", wal.bytes);
+        count("lastseat_wal_segments_recycled_total", wal.recycled);
+        set("lastseat_wal_segments", wal.segments);
+        set("lastseat_wal_queued_bytes", wal.queued_bytes);
         let (revision, results) = self.raft.inspect(|inventory| (inventory.revision().0, inventory.results_len()));
         set("lastseat_revision", revision);
         set("lastseat_results_remembered", results);

@@ -272,7 +272,7 @@ impl Service {
                 Attempt::Shed(_) | Attempt::NotLeader => {}
                 Attempt::Lost => may_be_applied = true,
             }
-            if !self.wait_for_news(view.term, deadline).await {
+            if !self.wait_for_news(view.term, self.admission.cut(deadline)).await {
                 return Err(if may_be_applied {
                     ServiceError::Unknown
                 } else {

@@ -238,6 +238,7 @@ impl Shared {
         stats.last_write_us = micros(took);
         stats.longest_write_us = stats.longest_write_us.max(micros(took));
         stats.total_write_us += micros(took);
+        metrics::histogram!("lastseat_persister_write_seconds").record(took);
         if let Some(id) = batch.applied.last_applied {
             self.persisted_index.store(id.index, Ordering::Release);
         }

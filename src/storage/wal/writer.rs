@@ -299,7 +299,9 @@ impl Writer {
         self.current.write(&self.buffer, self.end)?;
         let started = Instant::now();
         self.current.sync()?;
-        let micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let took = started.elapsed();
+        metrics::histogram!("lastseat_wal_fsync_seconds").record(took);
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         let first_in_segment = self.end == SEGMENT_HEADER_BYTES;
         self.end += self.buffer.len() as u64;
         self.next_batch += 1;
