@@ -80,6 +80,8 @@ pub(crate) async fn run(options: LoadOptions) -> Result<Report, String> {
     }
     local.await;
     let took = started.elapsed();
+    // The first connection has been idle for the whole run; the server may have closed it.
+    let mut control = Connection::open(&options.server).await?;
     let counted_by_server = booked(&mut control, &options.event).await? - before;
     let latency_us = tally.latency_us.borrow().clone();
     let report = Report {

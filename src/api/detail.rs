@@ -39,17 +39,19 @@ pub(super) fn of_rejection(rejection: &Rejection) -> String {
         },
         Code::NotOnSale => "The event is not on sale; live holds can still be booked. Try when it is on sale.".into(),
         Code::HoldExpired => {
-            "The hold has expired and its items are free again; reserve again, or book with on_expired: \"rebook\"."
-                .into()
+            format!(
+                "The hold has expired{what}; reserve again. What was paid for can be saved with on_expired: \"rebook\", if \
+                 all of it is still free, the order id unused and the customer's limit kept."
+            )
         }
         Code::TokenMismatch => {
             format!("The hold does not own all that is named, or is another customer's{what}; name only what it owns.")
         }
         Code::OrderMismatch => format!("The order does not own all that is named{what}; name only what it owns."),
         Code::OrderExists => "The order id is used in this event already; take another order id.".into(),
-        Code::SeatBooked => format!("Not every seat can be had{what}; choose other seats."),
+        Code::SeatBooked => format!("Not every seat is free{what}; choose other seats, or cancel the orders first."),
         Code::SeatHeld => {
-            format!("Not every seat can be had{what}; choose other seats, or try again when the hold ends.")
+            format!("Not every seat is free{what}; choose other seats, or try again when the hold ends.")
         }
         Code::SeatBlocked => format!("Not every seat can be had{what}; choose other seats, or unblock them first."),
         Code::Insufficient => format!("There are not enough units left{what}; ask for fewer."),
@@ -66,7 +68,8 @@ pub(super) fn of_rejection(rejection: &Rejection) -> String {
         },
         Code::CapacityBelowCommitted => {
             format!(
-                "More units are held, booked or blocked than the capacity would allow{what}; give a larger capacity."
+                "More units are held, booked or blocked than would be left{what}; keep more capacity, or release, cancel and \
+                 unblock first."
             )
         }
         Code::NotBlocked => format!("Only what is blocked can be unblocked{what}; name only blocked seats and units."),

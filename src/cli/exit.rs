@@ -10,6 +10,7 @@
 //! | 5 | unknown: ask again with the same `--key` |
 
 use lastseat_client::{Outcome, Problem, ReadError};
+use serde_json::Value;
 
 pub(crate) const FAILED: u8 = 1;
 pub(crate) const USAGE: u8 = 2;
@@ -23,11 +24,18 @@ pub(crate) struct Failure {
     pub(crate) code: u8,
     /// For stderr; says what to do.
     pub(crate) text: String,
+    /// The server's problem, for programs that asked for JSON.
+    pub(crate) problem: Option<Value>,
 }
 
 impl Failure {
     pub(crate) fn new(code: u8, text: impl Into<String>) -> Self {
-        Self { code, text: text.into() }
+        Self { code, text: text.into(), problem: None }
+    }
+
+    fn refused(code: u8, word: &str, problem: &Problem) -> Self {
+        let value = serde_json::to_value(problem).expect("a problem came from JSON");
+        Self { code, text: refusal(word, problem), problem: Some(value) }
     }
 
     pub(crate) fn failed(text: impl Into<String>) -> Self {
@@ -43,8 +51,8 @@ impl Failure {
 pub(crate) fn applied<T>(outcome: Outcome<T>) -> Result<T, Failure> {
     match outcome {
         Outcome::Applied(value) => Ok(value),
-        Outcome::Rejected(problem) => Err(Failure::new(REJECTED, refusal("rejected", &problem))),
-        Outcome::NotApplied(problem) => Err(Failure::new(NOT_APPLIED, refusal("not applied", &problem))),
+        Outcome::Rejected(problem) => Err(Failure::refused(REJECTED, "rejected", &problem)),
+        Outcome::NotApplied(problem) => Err(Failure::refused(NOT_APPLIED, "not applied", &problem)),
         Outcome::Unknown { key, detail } => Err(Failure::new(
             UNKNOWN,
             format!(
@@ -58,9 +66,9 @@ pub(crate) fn applied<T>(outcome: Outcome<T>) -> Result<T, Failure> {
 pub(crate) fn answered<T>(answer: Result<T, ReadError>) -> Result<T, Failure> {
     answer.map_err(|error| match &error {
         ReadError::Refused(problem) if matches!(problem.status, 429 | 500..=599) => {
-            Failure::new(NOT_APPLIED, refusal("no answer", problem))
+            Failure::refused(NOT_APPLIED, "no answer", problem)
         }
-        ReadError::Refused(problem) => Failure::new(REJECTED, refusal("refused", problem)),
+        ReadError::Refused(problem) => Failure::refused(REJECTED, "refused", problem),
         ReadError::Unreachable(_) => Failure::new(NOT_APPLIED, format!("{error}\n  do: {}", advice("not_sent"))),
     })
 }

@@ -8,7 +8,7 @@
 //!      └▶ rush ───────────▶ hundreds of buyers through lastseat-client, then the audit
 //! ```
 //!
-//! Invariants: answers go to stdout, everything else to stderr; the exit code says what was promised, see [`exit`]; an
+//! Invariants: answers go to stdout, everything else to stderr; the exit code says what was promised, see `exit`; an
 //! error says what to do; tokens and keys never reach a log.
 //!
 //! Lacks on purpose: `watch` (it comes with the streams), and any way around the HTTP API.
@@ -35,9 +35,14 @@ use exit::Failure;
 /// Runs the command of this process's arguments.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
+    let format = cli.global.output;
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
+            if let (Some(problem), args::Format::Json | args::Format::Ndjson) = (&failure.problem, format) {
+                // A stdout that is gone cannot be told; the exit code says it all the same.
+                let _ = output::answer(problem, format);
+            }
             output::complain(&failure.text);
             ExitCode::from(failure.code)
         }

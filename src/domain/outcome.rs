@@ -138,7 +138,7 @@ pub enum Conflict {
     NoPool {
         pool: PoolId,
     },
-    /// Too few units. For `capacity_below_committed` `available` is the least capacity possible.
+    /// Too few units. For `capacity_below_committed` `requested` is the capacity asked for, 0 for a pool to be removed.
     Pool {
         pool: PoolId,
         available: u64,

@@ -198,7 +198,7 @@ impl RaftNode {
         &self.core.state.store
     }
 
-    /// Changes when snapshots are taken, see [`SNAPSHOT_WAL_BYTES`].
+    /// Changes when snapshots are taken, see [`super::SNAPSHOT_WAL_BYTES`].
     pub fn set_snapshot_wal_bytes(&self, bytes: u64) {
         self.core.snapshot_wal_bytes.store(bytes, Ordering::Relaxed);
     }

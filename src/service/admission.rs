@@ -11,6 +11,8 @@ use crate::raft::RaftNode;
 
 pub(super) const QUEUE_FULL: &str = "too many requests wait for this node; try again shortly";
 pub(super) const DEFINITIONS_FULL: &str = "too many definitions are being loaded; try again shortly";
+pub(super) const DEFINITION_SLOW: &str =
+    "the definition did not reach the other nodes in time and has no effect; give a longer Request-Timeout-Ms";
 const PERSISTER_BEHIND: &str = "the disk is behind; try again shortly";
 const RESULTS_FULL: &str = "too many recent results are remembered; reserves are shed first, try again later";
 

@@ -142,12 +142,14 @@ impl Service {
     }
 }
 
-/// Waits for one staged part. Nothing was applied whatever comes: a lost part only means to begin again.
+/// Waits for one staged part. Nothing was applied whatever comes: a lost part only means to begin again, one that comes
+/// too late that there is no time to.
 async fn staged(queued: Option<oneshot::Receiver<JobResult>>, deadline: Instant) -> Tried<()> {
     let Some(queued) = queued else { return Ok(()) };
     match timeout_at(deadline.into(), queued).await {
         Ok(Ok(JobResult::Applied)) => Ok(()),
-        Ok(Ok(JobResult::Decided(_) | JobResult::NotLeader) | Err(_)) | Err(_) => Err(Attempt::NotLeader),
+        Ok(Ok(JobResult::Decided(_) | JobResult::NotLeader) | Err(_)) => Err(Attempt::NotLeader),
+        Err(_) => Err(Attempt::Shed(admission::DEFINITION_SLOW.to_owned())),
     }
 }
 

@@ -12,6 +12,9 @@ use crate::raft::{MembershipError, NewMember};
 /// A node that lacks more log entries than this is not ready.
 const READY_LAG_ENTRIES_MAX: u64 = 10_000;
 
+/// A node whose leader was not confirmed by a quorum for this long is not ready. Longer than an election over a wide area.
+const READY_STALENESS_MAX_MS: u64 = 6_000;
+
 impl Service {
     /// The cluster, as the leader knows it; as this node does when the leader does not answer.
     pub async fn cluster(&self, deadline: Instant) -> ClusterStatus {
@@ -49,6 +52,14 @@ impl Service {
             match &view.leader {
                 Some((id, _)) => Ok(format!("node {id}")),
                 None => Err("no leader is known".to_owned()),
+            },
+        ));
+        checks.push((
+            "quorum",
+            match self.raft.staleness_ms() {
+                Some(ms) if ms <= READY_STALENESS_MAX_MS => Ok(format!("confirmed the leader {ms} ms ago")),
+                Some(ms) => Err(format!("no majority of the nodes has confirmed the leader for {ms} ms")),
+                None => Err("no majority of the nodes has confirmed a leader yet".to_owned()),
             },
         ));
         checks.push(("recovered", if view.recovered { ok() } else { Err("still replaying the log".to_owned()) }));

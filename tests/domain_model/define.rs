@@ -152,8 +152,8 @@ impl Model {
 }
 
 fn below_committed(def: &PoolDef, counts: PoolCounts, capacity: u64, nos: &mut Nos) {
-    let least = counts.held + counts.booked + counts.blocked;
-    let conflict = Conflict::Pool { pool: def.id.clone(), available: least, requested: capacity };
+    let available = counts.capacity - counts.held - counts.booked - counts.blocked;
+    let conflict = Conflict::Pool { pool: def.id.clone(), available, requested: capacity };
     nos.conflict(Code::CapacityBelowCommitted, conflict);
 }
 

@@ -135,7 +135,7 @@ fn a_rejection_lists_every_conflict_in_a_fixed_order_of_fields() {
     assert_eq!(status(&answer), 409);
     assert_eq!(
         text(&answer),
-        r#"{"type":"urn:lastseat:problem:seat_held","title":"A seat is held","status":409,"detail":"Not every seat can be had: seat A-1 is held, seat A-2 is booked, pool p: 2 requested, 1 available and 1 more; choose other seats, or try again when the hold ends.","code":"seat_held","outcome":"rejected","retryable":false,"request_id":"r-1","conflicts":[{"seat":"A-1","status":"held"},{"seat":"A-2","status":"booked"},{"pool":"p","available":1,"requested":2},{"available":3,"requested":4}],"revision":5}"#
+        r#"{"type":"urn:lastseat:problem:seat_held","title":"A seat is held","status":409,"detail":"Not every seat is free: seat A-1 is held, seat A-2 is booked, pool p: 2 requested, 1 available and 1 more; choose other seats, or try again when the hold ends.","code":"seat_held","outcome":"rejected","retryable":false,"request_id":"r-1","conflicts":[{"seat":"A-1","status":"held"},{"seat":"A-2","status":"booked"},{"pool":"p","available":1,"requested":2},{"available":3,"requested":4}],"revision":5}"#
     );
 }
 

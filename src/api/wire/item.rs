@@ -16,8 +16,13 @@ struct RawItem<'a> {
     seat: Option<Name<'a>>,
     #[serde(borrow, default)]
     pool: Option<Name<'a>>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "number")]
     quantity: Option<u64>,
+}
+
+/// A quantity that is there is a number: `null` is not "left out".
+fn number<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    u64::deserialize(deserializer).map(Some)
 }
 
 /// A seat, or a pool with a quantity (1 if left out).

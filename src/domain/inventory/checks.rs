@@ -114,6 +114,13 @@ fn check_text(what: &str, text: Option<&str>, bytes_max: usize) -> Result<(), Re
     }
 }
 
+fn check_name(name: &str) -> Result<(), Rejection> {
+    if name.is_empty() {
+        return Err(Rejection::invalid("the name of the event is empty; give one that people can read"));
+    }
+    check_text("name", Some(name), TEXT_BYTES_MAX)
+}
+
 pub(super) fn check_policy(policy: HoldPolicy) -> Result<(), Rejection> {
     check_ttl(policy.ttl_ms)?;
     check_ttl(policy.max_ttl_ms)?;
@@ -144,7 +151,7 @@ fn as_str(text: Option<&Text>) -> Option<&str> {
 
 /// The same for a definition: duplicate seats or pools, capacities, hold policy.
 pub fn check_definition(head: &EventHead, seats: &[SeatDef], pools: &[PoolDef]) -> Result<(), Rejection> {
-    check_text("name", Some(&head.name), TEXT_BYTES_MAX)?;
+    check_name(&head.name)?;
     check_policy(head.hold)?;
     check_labels(&head.labels)?;
     if seats.len() > SEATS_MAX || pools.len() > POOLS_MAX {
@@ -190,7 +197,7 @@ fn check_capacity(pool: &str, capacity: u64) -> Result<(), Rejection> {
 
 /// The same for a patch.
 pub fn check_patch(patch: &Patch) -> Result<(), Rejection> {
-    check_text("name", as_str(patch.name.as_ref()), TEXT_BYTES_MAX)?;
+    patch.name.as_ref().map_or(Ok(()), |name| check_name(name))?;
     if let Some(hold) = patch.hold {
         hold.ttl_ms.map_or(Ok(()), check_ttl)?;
         hold.max_ttl_ms.map_or(Ok(()), check_ttl)?;

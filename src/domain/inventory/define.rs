@@ -263,7 +263,7 @@ impl Inventory {
             }
         }
         for (def, counts) in core.pools().filter(|(_, counts)| counts.held + counts.booked > 0) {
-            let (pool, available) = (def.id.clone(), committed(counts));
+            let (pool, available) = (def.id.clone(), counts.available());
             failures.conflict(Code::CapacityBelowCommitted, Conflict::Pool { pool, available, requested: 0 });
         }
         failures.finish()
@@ -306,8 +306,8 @@ fn committed(counts: PoolCounts) -> u64 {
 
 /// The capacity must be enough for all that is held, booked and blocked.
 fn check_capacity(failures: &mut Failures, def: &PoolDef, counts: PoolCounts) {
-    let (pool, available, requested) = (def.id.clone(), committed(counts), def.capacity);
-    if requested < available {
+    let (pool, available, requested) = (def.id.clone(), counts.available(), def.capacity);
+    if requested < committed(counts) {
         failures.conflict(Code::CapacityBelowCommitted, Conflict::Pool { pool, available, requested });
     }
 }
