@@ -152,7 +152,7 @@ fn nothing_is_left_over() {
 #[test]
 fn nothing_tells_where_it_was_written() {
     let texts = [".rs", ".sh", ".md", ".toml", ".js", ".css", ".html", ".yml", ".yaml", ".json", ".lock", ".ci/run"];
-    check(files("", &texts), |_, text| rules::workplace_words(text));
+    check(files("", &texts), |_, text| rules::private_paths(text));
 }
 
 #[test]
@@ -290,11 +290,10 @@ fn alarm_leftovers() {
 }
 
 #[test]
-fn alarm_workplace_words() {
-    rings(rules::workplace_words(concat!("\nsee /wo", "rk/notes.md")), 2, "a folder of one machine");
-    rings(rules::workplace_words(concat!("cp x /ho", "me/me/x")), 1, "a folder of one machine");
-    rings(rules::workplace_words(concat!("AI", "-Generated")), 1, "does not belong");
-    assert_eq!(rules::workplace_words("how/work/goes, dir}/root/x and the workshop"), []);
+fn alarm_private_paths() {
+    rings(rules::private_paths(concat!("\nsee /ro", "ot/notes.md")), 2, "a folder of one machine");
+    rings(rules::private_paths(concat!("cp x /ho", "me/me/x")), 1, "a folder of one machine");
+    assert_eq!(rules::private_paths("dir}/root/x and rooms/home/y"), []);
 }
 
 #[test]

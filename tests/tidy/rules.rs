@@ -247,17 +247,9 @@ pub(crate) fn leftovers(source: &str) -> Findings {
     findings
 }
 
-/// Words that tell of the place where a text was written, not of what it describes.
-pub(crate) fn workplace_words(source: &str) -> Findings {
-    let folders = [concat!("/ho", "me/"), concat!("/Us", "ers/"), concat!("/ro", "ot/"), concat!("/wo", "rk/")];
-    let words = [
-        concat!("language ", "model"),
-        concat!("as an ", "ai"),
-        concat!("ai", "-generated"),
-        concat!("co", "pilot"),
-        concat!("clau", "de"),
-        concat!("chat", "gpt"),
-    ];
+/// Paths that exist on the writer's machine only.
+pub(crate) fn private_paths(source: &str) -> Findings {
+    let folders = [concat!("/ho", "me/"), concat!("/Us", "ers/"), concat!("/ro", "ot/")];
     let mut findings = Vec::new();
     for (number, line) in source.lines().enumerate() {
         for folder in folders {
@@ -268,10 +260,6 @@ pub(crate) fn workplace_words(source: &str) -> Findings {
             if found {
                 findings.push((number + 1, format!("`{folder}`: a folder of one machine")));
             }
-        }
-        let lower = line.to_lowercase();
-        for word in words.iter().filter(|word| lower.contains(**word)) {
-            findings.push((number + 1, format!("`{word}` does not belong here")));
         }
     }
     findings
