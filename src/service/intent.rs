@@ -56,7 +56,8 @@ pub(super) fn batch_fingerprint(commands: &[BatchCommand]) -> Fingerprint {
     hash(&codec::encode(commands))
 }
 
-fn hash(encoded: &[u8]) -> Fingerprint {
+/// The fingerprint of what encodes to these bytes.
+pub(super) fn hash(encoded: &[u8]) -> Fingerprint {
     let mut half = [0u8; 16];
     half.copy_from_slice(&blake3::hash(encoded).as_bytes()[..16]);
     Fingerprint(u128::from_le_bytes(half))

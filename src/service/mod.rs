@@ -224,8 +224,9 @@ impl Service {
     pub async fn submit(&self, context: Context, command: Command) -> Result<Submitted, NotDecided> {
         let refused = |why| NotDecided { key: context.key.clone(), why };
         check(&command).map_err(|rejection| refused(ServiceError::Refused(rejection)))?;
-        check_size(&command).map_err(refused)?;
-        let fingerprint = fingerprint(&command);
+        let encoded = codec::encode(&command);
+        check_size(&command, encoded.len()).map_err(refused)?;
+        let fingerprint = intent::hash(&encoded);
         let intent = intent(&context, fingerprint, Work::Command(command));
         let not_decided = |why| NotDecided { key: Some(intent.key.clone()), why };
         match self.pursue(&intent, context.deadline).await.map_err(not_decided)? {
@@ -349,7 +350,7 @@ fn check(command: &Command) -> Result<(), Rejection> {
     }
 }
 
-fn check_size(command: &Command) -> Result<(), ServiceError> {
+fn check_size(command: &Command, encoded_bytes: usize) -> Result<(), ServiceError> {
     let limit = match command {
         // Bounded by the body limit of its route; it travels in staged parts.
         Command::Define { .. } => return Ok(()),
@@ -361,7 +362,7 @@ fn check_size(command: &Command) -> Result<(), ServiceError> {
         | Command::Void { .. }
         | Command::Configure(_) => COMMAND_BYTES_MAX,
     };
-    match too_large(codec::encoded_len(command), limit) {
+    match too_large(encoded_bytes, limit) {
         Some(limit_bytes) => Err(ServiceError::TooLarge { limit_bytes }),
         None => Ok(()),
     }
