@@ -6,6 +6,7 @@
 //! Names that any client makes up (keys, orders, tokens) are hashed by blake3: nobody should find a thousand names that
 //! share an entry by looking at the code. Names that an organiser defines are hashed by something quicker.
 
+use std::borrow::Borrow;
 use std::collections::BTreeSet;
 
 /// The fixed hash of a name that a client made up.
@@ -71,8 +72,9 @@ impl NameIndex {
 pub(super) struct FixedIndex(Vec<u64>);
 
 impl FixedIndex {
-    pub(super) fn new<'a>(names: impl Iterator<Item = &'a str>) -> Self {
-        let mut entries: Vec<u64> = (0u32..).zip(names).map(|(at, name)| entry(defined_hash(name), at)).collect();
+    pub(super) fn new(names: impl Iterator<Item = impl Borrow<str>>) -> Self {
+        let mut entries: Vec<u64> =
+            (0u32..).zip(names).map(|(at, name)| entry(defined_hash(name.borrow()), at)).collect();
         entries.sort_unstable();
         Self(entries)
     }
@@ -85,7 +87,7 @@ impl FixedIndex {
     }
 
     /// A position whose name stands at an earlier position too, if any.
-    pub(super) fn first_duplicate<'a>(&self, name_at: impl Fn(usize) -> &'a str) -> Option<usize> {
+    pub(super) fn first_duplicate<N: Borrow<str>>(&self, name_at: impl Fn(usize) -> N) -> Option<usize> {
         let same_hash = |pair: &&[u64]| (pair[0] >> 32) == (pair[1] >> 32);
         let mut found: Option<usize> = None;
         for pair in self.0.windows(2).filter(same_hash) {
@@ -95,7 +97,7 @@ impl FixedIndex {
             let repeats = earlier
                 .by_ref()
                 .take_while(|e| (**e >> 32) == hash)
-                .any(|e| (number(*e) as usize) < at && name_at(number(*e) as usize) == name_at(at));
+                .any(|e| (number(*e) as usize) < at && name_at(number(*e) as usize).borrow() == name_at(at).borrow());
             if repeats {
                 found = Some(found.map_or(at, |f| f.min(at)));
             }
