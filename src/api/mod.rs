@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  serve ─▶ edge (per route) ─▶ handler ─▶ Call: headers, path, query, body
-//!             │ request id                 wire: JSON ─▶ domain value, statically checked
+//!             │ request id                 wire: JSON ─▶ domain value
 //!             │ Lastseat-* headers         Service: submit · read · inspect
 //!             │ problem bodies             render: Answer ─▶ status, bytes
 //!             ▼ metrics, access log

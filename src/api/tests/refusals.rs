@@ -207,6 +207,13 @@ async fn batches_have_their_limits() {
     assert_eq!(got.problem(), (422, "invalid".into()));
     let wide = format!(r#"{{"atomic":true,"commands":[]{}}}"#, " ".repeat(1 << 20));
     assert_eq!(post(&unreached(), "/v1/batch", wide).await.problem(), (413, "too_large".into()));
+    let twice = r#"{"event":"e","op":"release","token":"t","items":[{"seat":"A"},{"seat":"A"}]}"#;
+    let zero = r#"{"event":"e","op":"extend","token":"t","ttl_ms":0}"#;
+    for (lines, code, index) in [([twice, zero], "duplicate_item", 0), ([zero, twice], "invalid", 0)] {
+        let body = format!(r#"{{"atomic":true,"commands":[{}]}}"#, lines.join(","));
+        let got = post(&unreached(), "/v1/batch", body).await;
+        assert_eq!((got.problem(), got.json()["index"].as_u64()), ((422, code.into()), Some(index)));
+    }
     let keyed = r#"{"atomic":true,"commands":[{"event":"e","op":"cancel","order":"o","key":"k"}]}"#;
     let got = post(&unreached(), "/v1/batch", keyed).await;
     assert_eq!((got.problem(), got.json()["index"].as_u64()), ((422, "invalid".into()), Some(0)));

@@ -8,8 +8,7 @@
 //! Invariants: a body is read as a whole before any value in it is judged, so `malformed` always comes before
 //! `invalid`; unknown fields are refused everywhere; every struct here is also its own OpenAPI schema.
 //!
-//! On purpose not here: what needs the state, and the checks the domain makes itself (`check_sale`,
-//! `check_definition`, `check_patch`).
+//! On purpose not here: what needs the state, and the checks of whole commands, which the service makes.
 
 pub mod batch;
 pub mod capped;
