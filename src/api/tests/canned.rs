@@ -100,7 +100,7 @@ pub(super) fn answer(verdict: Verdict) -> Answer {
 }
 
 /// A router whose service must not be asked to do anything.
-pub(super) fn unreached() -> Router {
+pub(in crate::api) fn unreached() -> Router {
     router(|_, command| panic!("the service was asked for {command:?}"))
 }
 
