@@ -79,6 +79,8 @@ async fn values_that_are_not_allowed_are_invalid() {
         ("/v1/events/e/extend", r#"{"token":"t","ttl_ms":0}"#, "ttl_ms is 0"),
         ("/v1/events/e/block", r#"{"items":[]}"#, "items is empty"),
         ("/v1/outcomes/a%23b/void", "", "key in the path"),
+        (&format!("/v1/outcomes/{}/void", "k".repeat(129)), "", "129 characters"),
+        (&format!("/v1/outcomes/{}:0/void", "k".repeat(129)), "", "131 characters"),
         ("/v1/batch", r#"{"atomic":true,"commands":[]}"#, "commands is empty"),
         ("/v1/cluster/init", r#"{"nodes":[]}"#, "nodes"),
         ("/v1/cluster/members", r#"{"id":0,"api":"http://a:1","peer":"a:1"}"#, "id is 0"),
