@@ -15,13 +15,13 @@
 pub mod files;
 
 use std::collections::BTreeMap;
+use std::io;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
-use std::{fs, io};
 
 use bytes::Bytes;
 use lastseat::storage::wal::{Done, Wal, WalEntry, WalOptions};
