@@ -213,8 +213,10 @@ impl Call {
 
     /// The whole body, which must be JSON by its content type. Reads it once; later calls find it empty.
     pub async fn json_body(&mut self, limit_bytes: usize) -> Result<Bytes, Problem> {
+        // In this order: `too_large` stands above a wrong content type.
+        let body = self.body(limit_bytes).await?;
         self.check_content_type()?;
-        self.body(limit_bytes).await
+        Ok(body)
     }
 
     /// For routes without a body: an empty one, or an empty object.

@@ -144,6 +144,9 @@ async fn another_content_type_is_refused() {
         let got = ask(&unreached(), request).await;
         assert_eq!(got.problem(), (415, "unsupported_media_type".into()), "{content_type}");
     }
+    // What is too large as well is too large.
+    let large = Request::post(RESERVE).header("content-type", "text/plain").body(Body::from(vec![b' '; (1 << 20) + 1]));
+    assert_eq!(ask(&unreached(), large.expect("valid")).await.problem(), (413, "too_large".into()));
     for content_type in ["application/json", "Application/JSON; charset=utf-8", "application/vnd.x+json"] {
         let request = Request::post(RESERVE).header("content-type", content_type).body(Body::from("{")).expect("valid");
         assert_eq!(ask(&unreached(), request).await.problem().0, 400, "{content_type}");
