@@ -227,7 +227,7 @@ impl Results {
         }
         match self.slice_answers(*place).into_iter().nth((index - slice.start) as usize)? {
             SliceAnswer::Decided(answer) => Some(answer),
-            SliceAnswer::KeyReused => None,
+            SliceAnswer::KeyReused | SliceAnswer::Refused(_) => None,
         }
     }
 
