@@ -4,6 +4,7 @@
 mod cluster;
 mod formats;
 mod partition;
+mod reads;
 mod strangers;
 mod suite;
 
