@@ -78,8 +78,8 @@ impl Net {
     /// Asks a peer for its clock and version.
     pub(super) async fn ping(&self, target: &Target, within: Duration) {
         let sent = Instant::now();
-        let request = Request::Ping { wall_ms: self.me.wall_ms() };
-        if let Ok(Answer::Pong { wall_ms, version }) = self.call(Lane::Control, target, &request, sent + within).await {
+        let pong = self.call(Lane::Control, target, &Request::Ping, sent + within).await;
+        if let Ok(Answer::Pong { wall_ms, version }) = pong {
             self.note_clock(target.id, wall_ms, sent);
             self.peers.note_version(target.id, version);
         }
@@ -152,11 +152,7 @@ impl PeerClient {
     async fn heartbeat(&self, append: AppendEntriesRequest<Types>, within: Duration) -> Rpc<StreamAppendResult<Types>> {
         let sent = Instant::now();
         let link = self.slot.get(&self.net.me, &self.target).await.map_err(|e| unreachable_peer(&e))?;
-        let request = Request::Heartbeat {
-            append: Append::of(&append),
-            wall_ms: self.net.me.wall_ms(),
-            quorum_age_ms: (self.net.quorum_age)(),
-        };
+        let request = Request::Heartbeat { append: Append::of(&append), quorum_age_ms: (self.net.quorum_age)() };
         match link.call(&request, sent + within).await.map_err(of_call)? {
             Answer::Beat { appended, wall_ms } => {
                 self.net.note_clock(self.target.id, wall_ms, sent);
@@ -168,10 +164,10 @@ impl PeerClient {
 
     async fn ballot(&self, request: VoteRequest<Types>, pre: bool, within: Duration) -> Rpc<VoteResponse<Types>> {
         let sent = Instant::now();
-        let (ballot, wall_ms) = (Ballot::of(&request), self.net.me.wall_ms());
+        let ballot = Ballot::of(&request);
         let request = match pre {
-            true => Request::PreVote { ballot, wall_ms },
-            false => Request::Vote { ballot, wall_ms },
+            true => Request::PreVote { ballot },
+            false => Request::Vote { ballot },
         };
         match self.ask(&request, within).await? {
             Answer::Voted { voted, wall_ms } => {
