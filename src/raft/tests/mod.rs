@@ -5,6 +5,7 @@ mod cluster;
 mod formats;
 mod partition;
 mod reads;
+mod relay;
 mod strangers;
 mod suite;
 
