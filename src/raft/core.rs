@@ -28,7 +28,7 @@ use crate::storage::{GROUP, LogId};
 
 /// A leader without a quorum for this many election timeouts takes no more proposals.
 const LOST_QUORUM_ELECTIONS: u64 = 3;
-/// Entries kept behind a snapshot, for followers that lag a little.
+/// Most entries kept behind a snapshot, for followers that lag a little.
 pub(super) const LOG_TO_KEEP: u64 = 10_000;
 /// Most entries in one append to a peer.
 const APPEND_ENTRIES_MAX: u64 = 256;

@@ -313,6 +313,11 @@ impl Slot {
             }
         }
     }
+
+    /// Says what went wrong with a peer, the same only now and then.
+    pub(super) async fn complain(&self, target: &Target, error: &io::Error) {
+        self.inner.lock().await.complain(self.lane, target, error);
+    }
 }
 
 impl SlotInner {

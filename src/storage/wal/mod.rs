@@ -312,6 +312,12 @@ impl WalGroup {
         self.core.shared.state.lock().group(self.group).bytes_after(index)
     }
 
+    /// The last entry that has to go so that of those up to `upto` at most `bytes` are kept. `None`: no more than that
+    /// are there.
+    pub fn last_beyond(&self, upto: u64, bytes: u64) -> Option<u64> {
+        self.core.shared.state.lock().group(self.group).last_beyond(upto, bytes)
+    }
+
     /// Changes the index and queues the record that says so. `None`: there is nothing to write.
     fn change(&self, done: Done, change: impl FnOnce(&mut index::GroupLog) -> Option<Body>) {
         let shared = &self.core.shared;
