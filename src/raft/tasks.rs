@@ -109,7 +109,9 @@ impl Core {
     /// that one has it or cannot be reached: one that is slow could make the log grow until the disk is full.
     async fn shorten_log(&self, index: u64, bytes: u64) {
         let Some(upto) = self.log.last_beyond(index, bytes) else { return };
-        if self.raft.trigger().purge_log(upto).await.is_ok() && self.log.bytes_after(0) > bytes * LOG_HELD_MAX {
+        if self.raft.trigger().purge_log(upto).await.is_ok()
+            && self.log.bytes_after(0) > bytes.saturating_mul(LOG_HELD_MAX)
+        {
             self.net.stop_sending_before(upto);
         }
     }
