@@ -136,6 +136,34 @@ async fn a_node_too_far_behind_the_log_gets_the_snapshot() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_older_look_at_the_cluster_never_replaces_a_newer_one() {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let mut node = Node::new(1).await;
+    let core = Arc::clone(&node.raft().core);
+    let ended = Arc::new(AtomicBool::new(false));
+    let others = [(); 3].map(|()| {
+        let (core, ended) = (Arc::clone(&core), Arc::clone(&ended));
+        std::thread::spawn(move || {
+            while !ended.load(Ordering::Relaxed) {
+                core.refresh_view();
+            }
+        })
+    });
+    for round in 0..20_000 {
+        core.recovered.store(round % 2 == 0, Ordering::Release);
+        core.refresh_view();
+        std::thread::yield_now();
+        assert_eq!(core.view.borrow().recovered, round % 2 == 0, "in round {round}");
+    }
+    ended.store(true, Ordering::Relaxed);
+    for other in others {
+        other.join().unwrap();
+    }
+    drop(core);
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_follower_reaches_the_leader_for_its_clients() {
     let cluster = Cluster::new(3).await;
     let leader = cluster.leader().await;
