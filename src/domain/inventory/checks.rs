@@ -151,6 +151,15 @@ fn as_str(text: Option<&Text>) -> Option<&str> {
 
 /// The same for a definition: duplicate seats or pools, capacities, hold policy.
 pub fn check_definition(head: &EventHead, seats: &[SeatDef], pools: &[PoolDef]) -> Result<(), Rejection> {
+    indexes_of_definition(head, seats, pools).map(drop)
+}
+
+/// The same, and the indexes of its seats and pools, which were needed to find what is there twice.
+pub(super) fn indexes_of_definition(
+    head: &EventHead,
+    seats: &[SeatDef],
+    pools: &[PoolDef],
+) -> Result<(FixedIndex, FixedIndex), Rejection> {
     check_name(&head.name)?;
     check_policy(head.hold)?;
     check_labels(&head.labels)?;
@@ -174,7 +183,7 @@ pub fn check_definition(head: &EventHead, seats: &[SeatDef], pools: &[PoolDef]) 
     let pool_index = FixedIndex::new(pools.iter().map(|pool| pool.id.as_str()));
     match pool_index.first_duplicate(|at| pools[at].id.as_str()) {
         Some(at) => Err(duplicate("pool", pools[at].id.as_str())),
-        None => Ok(()),
+        None => Ok((seat_index, pool_index)),
     }
 }
 

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use super::checks::{check_definition, check_patch, check_policy};
+use super::checks::{check_patch, check_policy, indexes_of_definition};
 use super::event::{Event, EventCore, EventNo};
+use super::hash::FixedIndex;
 use super::items::{Failures, units};
 use super::seats::SeatState;
 use super::{Inventory, LastVersions};
@@ -45,11 +46,11 @@ impl Inventory {
         seats: &[SeatDef],
         pools: &[PoolDef],
     ) -> Result<Outcome, Rejection> {
-        check_definition(head, seats, pools)?;
+        let indexes = indexes_of_definition(head, seats, pools)?;
         let created = match self.event_no(id) {
             None if if_match.is_some() => return Err(Rejection::new(Code::EventNotFound)),
             None => {
-                self.create(id, head, seats, pools);
+                self.create(id, head, seats, pools, indexes);
                 true
             }
             Some(no) => {
@@ -74,14 +75,21 @@ impl Inventory {
         Ok(Outcome::Defined { created, event: Box::new(self.live_event(no).core.view(self.revision)) })
     }
 
-    fn create(&mut self, id: &EventId, head: &EventHead, seats: &[SeatDef], pools: &[PoolDef]) {
+    fn create(
+        &mut self,
+        id: &EventId,
+        head: &EventHead,
+        seats: &[SeatDef],
+        pools: &[PoolDef],
+        indexes: (FixedIndex, FixedIndex),
+    ) {
         let no = self.slot_for(id);
         let last = self.slots[no as usize].last;
         let mut core = EventCore::new(id.clone(), head.clone(), last, self.clock, self.revision.next());
         core.lay_seats(seats, &vec![SeatState::FREE; seats.len()]);
         let counts: Vec<PoolCounts> = pools.iter().map(|pool| free_pool(pool.capacity)).collect();
         core.lay_pools(pools, &counts);
-        self.slots[no as usize].live = Some(Box::new(Event::new(core).expect("a new event has no orders")));
+        self.slots[no as usize].live = Some(Box::new(Event::fresh(core, indexes)));
         self.recount(no);
         self.mark_blocks(no, 0, 0);
         let seat = |def: &SeatDef| Change::Seat { seat: def.id.clone(), status: SeatStatus::Free };

@@ -204,16 +204,7 @@ pub(super) struct Event {
 impl Event {
     /// The event with its indexes. An order that cannot be decoded is an error, with the chunk it is in.
     pub(super) fn new(core: EventCore) -> Result<Self, (u64, CodecError)> {
-        let mut event = Self {
-            core,
-            seat_index: FixedIndex::default(),
-            pool_index: FixedIndex::default(),
-            order_index: NameIndex::default(),
-            customer_index: NameIndex::default(),
-            customer_units: None,
-            rows: OnceLock::new(),
-            holds: BTreeSet::new(),
-        };
+        let mut event = Self::fresh(core, (FixedIndex::default(), FixedIndex::default()));
         event.index_seats();
         event.index_pools();
         for (seq, bytes) in event.core.orders.iter() {
@@ -224,6 +215,20 @@ impl Event {
             }
         }
         Ok(event)
+    }
+
+    /// An event without orders, with the indexes of its seats and its pools.
+    pub(super) fn fresh(core: EventCore, (seat_index, pool_index): (FixedIndex, FixedIndex)) -> Self {
+        Self {
+            core,
+            seat_index,
+            pool_index,
+            order_index: NameIndex::default(),
+            customer_index: NameIndex::default(),
+            customer_units: None,
+            rows: OnceLock::new(),
+            holds: BTreeSet::new(),
+        }
     }
 
     pub(super) fn index_seats(&mut self) {

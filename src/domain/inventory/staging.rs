@@ -67,12 +67,11 @@ impl Stagings {
 
     /// Seats and pools of all parts, in order. `None` when a part is missing.
     pub(super) fn collect(&self, id: StagingId, parts: u32) -> Option<(Vec<SeatDef>, Vec<PoolDef>)> {
-        let (mut seats, mut pools) = (Vec::new(), Vec::new());
-        for no in 0..parts {
-            let (_, part) = self.parts.get(&(id, no))?;
-            seats.extend_from_slice(&part.seats);
-            pools.extend_from_slice(&part.pools);
-        }
-        Some((seats, pools))
+        let parts = (0..parts).map(|no| self.parts.get(&(id, no)).map(|(_, part)| part));
+        let parts: Vec<&Arc<StagePart>> = parts.collect::<Option<_>>()?;
+        // Joined at once: growing step by step would move what is there again and again, while all sales wait.
+        let seats: Vec<&[SeatDef]> = parts.iter().map(|part| &*part.seats).collect();
+        let pools: Vec<&[PoolDef]> = parts.iter().map(|part| &*part.pools).collect();
+        Some((seats.concat(), pools.concat()))
     }
 }
