@@ -13,7 +13,6 @@ use futures_util::{Stream, StreamExt};
 use openraft::storage::{ApplyResponder, EntryResponder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend};
 use parking_lot::{RwLock, RwLockReadGuard};
-use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::watch;
 
 use super::Member;
@@ -26,6 +25,7 @@ use crate::domain::change::ChangeSet;
 use crate::domain::command::{Command, Proposal, ProposalBody};
 use crate::domain::inventory::{Frozen, Inventory};
 use crate::storage::LogId;
+use crate::storage::background::taking_long;
 use crate::storage::state::persister::{Persister, PersisterOptions};
 use crate::storage::state::{AppliedPoint, PersistBatch, StateStore};
 
@@ -252,15 +252,6 @@ impl State {
 fn is_long(proposal: &Proposal) -> bool {
     let ProposalBody::Requests(requests) = &proposal.body else { return false };
     requests.iter().any(|request| matches!(request.command, Command::Define { .. } | Command::Delete { .. }))
-}
-
-/// Runs what may take long, or wait long, without holding up the other tasks of this worker.
-fn taking_long<R>(work: impl FnOnce() -> R) -> R {
-    let flavor = Handle::try_current().map(|runtime| runtime.runtime_flavor());
-    if flavor.is_ok_and(|flavor| flavor == RuntimeFlavor::MultiThread) {
-        return tokio::task::block_in_place(work);
-    }
-    work()
 }
 
 /// Ends the process when apply panics: openraft's worker would only fall silent.

@@ -11,9 +11,12 @@ use super::Service;
 use super::intent::{Attempt, Intent};
 use crate::domain::codec;
 use crate::raft::{CallError, ForwardHandler, MembershipError, NewMember, NodeStatus};
+use crate::storage::background::taking_long;
 
 /// Version of these messages, the first byte of each.
 const FORWARD_VERSION: u8 = 1;
+/// A longer request is a definition of many seats, which takes long to read.
+const BIG_BYTES: usize = 256 << 10;
 
 #[derive(Debug, Serialize, Deserialize)]
 enum Call {
@@ -36,7 +39,9 @@ enum Reply {
 impl Service {
     /// One attempt to get an intent decided by the leader, elsewhere.
     pub(super) async fn forward(&self, intent: &Intent, deadline: Instant) -> Attempt {
-        match self.call(&Call::Decide(Box::new(intent.clone())), deadline).await {
+        let pack_intent = || pack(&Call::Decide(Box::new(intent.clone())));
+        let request = if intent.is_definition() { taking_long(pack_intent) } else { pack_intent() };
+        match self.send(request, deadline).await {
             Ok(Reply::Decided(attempt)) => attempt,
             Ok(Reply::NotLed(_)) | Err(CallError::NotSent(_)) => Attempt::NotLeader,
             Ok(Reply::Nodes(_) | Reply::Membership(_)) | Err(CallError::NoAnswer(_)) => Attempt::Lost,
@@ -74,12 +79,17 @@ impl Service {
     }
 
     async fn call(&self, call: &Call, deadline: Instant) -> Result<Reply, CallError> {
-        let answer = self.raft.call_leader(pack(call), deadline).await?;
+        self.send(pack(call), deadline).await
+    }
+
+    async fn send(&self, request: Bytes, deadline: Instant) -> Result<Reply, CallError> {
+        let answer = self.raft.call_leader(request, deadline).await?;
         unpack(&answer).map_err(CallError::NoAnswer)
     }
 
     async fn answer(&self, request: &Bytes, deadline: Instant) -> Reply {
-        let call = match unpack(request) {
+        let unpacked = if request.len() > BIG_BYTES { taking_long(|| unpack(request)) } else { unpack(request) };
+        let call = match unpacked {
             Ok(call) => call,
             Err(why) => return Reply::NotLed(why),
         };

@@ -78,6 +78,11 @@ impl Intent {
         }
     }
 
+    /// Whether handling it can take as long as an event is big.
+    pub(super) fn is_definition(&self) -> bool {
+        matches!(self.work, Work::Command(Command::Define { .. }))
+    }
+
     /// Makes room where room is short: `book`, `release` and `cancel` have a reserved share of the results.
     pub(super) fn reserves(&self) -> bool {
         match &self.work {

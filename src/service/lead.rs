@@ -17,6 +17,7 @@ use crate::domain::command::{
 };
 use crate::domain::outcome::{Decision, Outcome, SliceAnswer, Verdict};
 use crate::domain::value::{PoolDef, SeatDef};
+use crate::storage::background::taking_long;
 
 /// A result, or the attempt that failed.
 type Tried<T> = Result<T, Attempt>;
@@ -104,7 +105,7 @@ impl Service {
         let Contents::Inline { seats, pools } = &definition.contents else {
             return Err(Attempt::Shed("a definition arrived without its contents".to_owned()));
         };
-        let contents = if codec::encoded_len(definition) <= ENTRY_BYTES_MAX {
+        let contents = if taking_long(|| codec::encoded_len(definition)) <= ENTRY_BYTES_MAX {
             definition.contents.clone()
         } else if self.raft.inspect(|inventory| inventory.recorded(&intent.key)).is_some() {
             // Decided before: nothing needs to travel to hear the answer again.
@@ -126,7 +127,7 @@ impl Service {
         let staging = fresh_staging();
         let mut waiting = VecDeque::new();
         let mut parts = 0;
-        for part in stage_parts(staging, seats, pools) {
+        for part in taking_long(|| stage_parts(staging, seats, pools)) {
             if waiting.len() == STAGE_PARTS_IN_FLIGHT_MAX {
                 staged(waiting.pop_front(), deadline).await?;
             }

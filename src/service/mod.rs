@@ -45,12 +45,13 @@ use self::intent::{Attempt, Decided, Intent, Work};
 use self::limits::{DEFINITIONS_AT_ONCE_MAX, RETRY_AFTER_NO_LEADER, RETRY_AFTER_OVERLOADED};
 use self::stamp::Stamper;
 use crate::domain::codec;
-use crate::domain::command::{Command, KeyMaker};
+use crate::domain::command::{Command, Fingerprint, KeyMaker};
 use crate::domain::id::Key;
 use crate::domain::inventory::Inventory;
 use crate::domain::outcome::{Answer, Rejection, SliceAnswer};
 use crate::domain::value::{Millis, Version};
 use crate::raft::{NodeStatus, RaftNode, WallClock};
+use crate::storage::background::taking_long;
 
 /// A request without `Request-Timeout-Ms` gets this long.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -223,10 +224,14 @@ impl Service {
     /// `Command::Define` comes with `Contents::Inline`; what is too big for one log entry is staged on the way.
     pub async fn submit(&self, context: Context, command: Command) -> Result<Submitted, NotDecided> {
         let refused = |why| NotDecided { key: context.key.clone(), why };
-        check(&command).map_err(|rejection| refused(ServiceError::Refused(rejection)))?;
-        let encoded = codec::encode(&command);
-        check_size(&command, encoded.len()).map_err(refused)?;
-        let fingerprint = intent::hash(&encoded);
+        let weighed = || -> Result<Fingerprint, ServiceError> {
+            check(&command).map_err(ServiceError::Refused)?;
+            let encoded = codec::encode(&command);
+            check_size(&command, encoded.len())?;
+            Ok(intent::hash(&encoded))
+        };
+        let big = matches!(command, Command::Define { .. });
+        let fingerprint = if big { taking_long(weighed) } else { weighed() }.map_err(refused)?;
         let intent = intent(&context, fingerprint, Work::Command(command));
         let not_decided = |why| NotDecided { key: Some(intent.key.clone()), why };
         match self.pursue(&intent, context.deadline).await.map_err(not_decided)? {
@@ -315,7 +320,7 @@ impl Service {
     }
 }
 
-fn intent(context: &Context, fingerprint: crate::domain::command::Fingerprint, work: Work) -> Intent {
+fn intent(context: &Context, fingerprint: Fingerprint, work: Work) -> Intent {
     let (key, key_made_by) = match &context.key {
         Some(key) => (key.clone(), KeyMaker::Client),
         None => (stamp::fresh_key(), KeyMaker::Node),

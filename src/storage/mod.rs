@@ -1,5 +1,6 @@
 //! What a node keeps on disk: the write-ahead log, the sled state and history, snapshots, the node's identity.
 
+pub mod background;
 mod durable;
 pub mod identity;
 pub mod state;

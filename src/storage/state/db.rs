@@ -16,7 +16,7 @@ mod tests;
 
 use std::fs::{self, File};
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
@@ -33,8 +33,7 @@ use super::history::{Entry, HISTORY_BYTES_MAX, Index, RawChangeSet, Span};
 use super::table::Table;
 use super::{AppliedPoint, StateError, history};
 use crate::domain::codec;
-use crate::storage::GROUP;
-use crate::storage::durable;
+use crate::storage::{GROUP, background, durable};
 
 /// A node of sled stays in its log as long as it is shorter than a quarter of this: 1 MiB, or 40 values.
 pub(crate) const SEGMENT_BYTES: usize = 4 << 20;
@@ -114,7 +113,7 @@ fn open_sled(folder: &Path, cache_bytes: u64) -> Result<(sled::Db, File), StateE
         .flush_every_ms(Some(FLUSH_EVERY_MS));
     let give_up = std::time::Instant::now() + LOCK_PATIENCE;
     let db = loop {
-        match config.open() {
+        match open_stepped_back(&config)? {
             // The folder of a node is locked against other processes, so this is an earlier handle of our own.
             Err(sled::Error::Io(e)) if is_locked(&e) && std::time::Instant::now() < give_up => {
                 thread::sleep(Duration::from_millis(10));
@@ -124,6 +123,17 @@ fn open_sled(folder: &Path, cache_bytes: u64) -> Result<(sled::Db, File), StateE
     };
     let file = File::options().read(true).write(true).open(folder.join("db"))?;
     Ok((db, file))
+}
+
+/// Opens on a thread that steps back, so that the threads sled starts there do, too.
+fn open_stepped_back(config: &sled::Config) -> io::Result<sled::Result<sled::Db>> {
+    thread::scope(|scope| {
+        let opening = thread::Builder::new().name("sled-open".into()).spawn_scoped(scope, || {
+            background::step_back();
+            config.open()
+        })?;
+        Ok(opening.join().unwrap_or_else(|panic| resume_unwind(panic)))
+    })
 }
 
 fn is_locked(error: &io::Error) -> bool {

@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 
 use super::{PersistBatch, StateError, StateStore};
+use crate::storage::background;
 
 /// After the first change, how long to wait for more of them.
 pub const COALESCE_DEFAULT: Duration = Duration::from_millis(25);
@@ -191,6 +192,7 @@ fn run(shared: &Shared, options: PersisterOptions, collect: Collect) {
 }
 
 fn work(shared: &Shared, options: PersisterOptions, mut collect: Collect) -> Result<(), StateError> {
+    background::step_back();
     let mut pause = options.coalesce;
     loop {
         let (stop, flushes) = shared.wait(pause);

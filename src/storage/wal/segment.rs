@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
 use super::WalError;
+use crate::storage::background;
 
 /// Room for the header; batches start after it. A page of its own, so that no later write touches it.
 pub(super) const SEGMENT_HEADER_BYTES: u64 = 4096;
@@ -197,7 +198,10 @@ impl Pool {
         if self.spares.is_empty() && self.preparing.is_none() {
             let (dir, name, capacity) = (self.dir.clone(), self.unused_name(), self.capacity);
             let maker = thread::Builder::new().name("wal-prepare".into());
-            self.preparing = Some(maker.spawn(move || fill_spare(&dir, &name, capacity))?);
+            self.preparing = Some(maker.spawn(move || {
+                background::step_back();
+                fill_spare(&dir, &name, capacity)
+            })?);
         }
         Ok(())
     }
