@@ -1,0 +1,320 @@
+// `<seat-map>`: all seats on a canvas. A frame draws only what it must:
+//
+//   pan    the picture is shifted, the strips that came in are drawn
+//   touch  the seats that changed are drawn over
+//   zoom   everything in view is drawn again, found by the grid of cells
+//
+// A second canvas on top carries what moves by itself: selection, hover, names of sections.
+//
+// Events: `seat-hover` {seat or -1}, `seat-pick` {seat}. Keys (map focused): + - arrows, 0 shows all.
+
+import { Layout } from "./layout.js";
+import { follow } from "./gestures.js";
+import { CATEGORY_COLOURS, palette, SeatPainter, seatSize } from "./paint.js";
+import { h, perFrame } from "./ui.js";
+
+/** Largest seat, in CSS pixels. */
+const SEAT_MAX = 56;
+/** More changed seats in a frame than this: one full drawing is cheaper. */
+const TOUCHED_MAX = 4000;
+const MARGIN = 24;
+
+export class SeatMap extends HTMLElement {
+  #base = h("canvas", { "data-test": "seat-canvas" });
+  #over = h("canvas", { class: "over" });
+  #table = null;
+  #layout = null;
+  #colours = null;
+  #categories = new Map();
+  #painter = null;
+  // The transform in device pixels: screen = plan * scale - pan. Whole pixels of pan, so that a picture can be shifted.
+  #scale = 1;
+  #fit = 1;
+  #pan = [0, 0];
+  #drawn = null;
+  #touched = new Set();
+  #byCategory = false;
+  #selected = new Set();
+  #mine = new Set();
+  #hover = -1;
+  #focus = -1;
+  #moved = false;
+  #frame = perFrame(() => this.#paint());
+  /** For tests and measurements: milliseconds the last frames took to draw. */
+  timings = [];
+
+  connectedCallback() {
+    if (this.firstChild) return;
+    this.tabIndex = 0;
+    this.setAttribute("role", "application");
+    this.setAttribute("aria-roledescription", "seat map");
+    const button = (label, name, test, act) => h("button", { type: "button", "aria-label": name, title: name, "data-test": test, onclick: act }, label);
+    const buttons = [
+      button("+", "Zoom in", "zoom-in", () => this.zoom(1.5)),
+      button("−", "Zoom out", "zoom-out", () => this.zoom(1 / 1.5)),
+      button("⤢", "Show all seats", "zoom-fit", () => this.fit()),
+    ];
+    this.append(this.#base, this.#over, h("div", { class: "map-buttons" }, buttons));
+    follow(this, this.#over);
+    new ResizeObserver(() => this.#resize()).observe(this);
+    for (const query of ["(prefers-color-scheme: dark)", "(prefers-contrast: more)"]) {
+      matchMedia(query).addEventListener("change", () => this.#restyle());
+    }
+    this.#restyle();
+  }
+
+  /** Shows another table of seats (a [`SeatTable`]). The view stays where it is when it is the same plan. */
+  setSeats(table) {
+    const before = this.#layout;
+    this.#table = table;
+    this.#layout = new Layout(table);
+    const names = [...new Set(table.category)];
+    this.#categories = new Map(names.map((name, at) => [name, Math.min(at, CATEGORY_COLOURS - 1)]));
+    const same = before && before.size === this.#layout.size && ["left", "top", "right", "bottom"].every((side) => before.box[side] === this.#layout.box[side]);
+    [this.#selected, this.#mine, this.#hover, this.#focus] = [new Set(), new Set(), -1, -1];
+    if (same && this.#moved) this.#redraw();
+    else this.fit();
+  }
+
+  /** Seats whose status changed, by index. */
+  touch(seats) {
+    for (const seat of seats) this.#touched.add(seat);
+    if (seats.length) this.#frame();
+  }
+
+  /** Marks on top: seats chosen here, seats that are ours. */
+  mark(selected, mine = new Set()) {
+    [this.#selected, this.#mine] = [selected, mine];
+    this.#frame();
+  }
+
+  set byCategory(on) {
+    this.#byCategory = on;
+    this.#redraw();
+  }
+
+  get categories() {
+    return this.#categories;
+  }
+
+  /** Rings a seat and brings it into view; -1 takes the ring away. */
+  focusSeat(seat) {
+    this.#focus = seat;
+    if (seat >= 0) {
+      const [x, y] = this.#place(seat);
+      const { width, height } = this.#base;
+      if (x < 0 || y < 0 || x > width || y > height) this.#pan = [this.#pan[0] + Math.round(x - width / 2), this.#pan[1] + Math.round(y - height / 2)];
+    }
+    this.#frame();
+  }
+
+  /** Moves the picture by CSS pixels. */
+  panBy(dx, dy) {
+    this.#moved = true;
+    const dpr = devicePixelRatio;
+    this.#pan = [this.#pan[0] - Math.round(dx * dpr), this.#pan[1] - Math.round(dy * dpr)];
+    this.#clamp();
+    this.#frame();
+  }
+
+  /** Zooms by a factor around a point of the element in CSS pixels; around the middle without one. */
+  zoom(factor, x = this.clientWidth / 2, y = this.clientHeight / 2) {
+    if (!this.#layout) return;
+    this.#moved = true;
+    const most = Math.max(this.#fit, (SEAT_MAX * devicePixelRatio) / this.#layout.pitch);
+    const scale = Math.min(most, Math.max(this.#fit * 0.8, this.#scale * factor));
+    const at = [x * devicePixelRatio, y * devicePixelRatio];
+    this.#pan = this.#pan.map((pan, axis) => Math.round(((pan + at[axis]) * scale) / this.#scale - at[axis]));
+    this.#scale = scale;
+    this.#clamp();
+    this.#frame();
+  }
+
+  /** Shows everything. */
+  fit() {
+    if (!this.#layout) return;
+    const { left, top, right, bottom } = this.#layout.box;
+    const { width, height } = this.#base;
+    const margin = MARGIN * devicePixelRatio;
+    const seat = this.#layout.pitch;
+    const most = (SEAT_MAX * devicePixelRatio * 0.5) / seat;
+    const fits = Math.min((width - 2 * margin) / (right - left + seat), (height - 2 * margin) / (bottom - top + seat));
+    this.#fit = this.#scale = Math.max(1e-6, Math.min(most, fits));
+    this.#pan = [((left + right) / 2) * this.#scale - width / 2, ((top + bottom) / 2) * this.#scale - height / 2].map(Math.round);
+    this.#moved = false;
+    this.#redraw();
+  }
+
+  /** The seat at a point of the element in CSS pixels, -1 without one. */
+  seatAt(x, y, fingers = false) {
+    if (!this.#layout?.size) return -1;
+    const dpr = devicePixelRatio;
+    const reach = Math.max(this.#layout.pitch / 2.2, (fingers ? 14 : 3) * (dpr / this.#scale));
+    return this.#layout.nearest((x * dpr + this.#pan[0]) / this.#scale, (y * dpr + this.#pan[1]) / this.#scale, reach);
+  }
+
+  /** Where a seat is drawn, in CSS pixels of the element. */
+  pointOf(seat) {
+    return this.#place(seat).map((pixel) => pixel / devicePixelRatio);
+  }
+
+  set hover(seat) {
+    if (seat === this.#hover) return;
+    this.#hover = seat;
+    this.dispatchEvent(new CustomEvent("seat-hover", { detail: { seat } }));
+    this.#frame();
+  }
+
+  pick(seat) {
+    if (seat >= 0) this.dispatchEvent(new CustomEvent("seat-pick", { detail: { seat } }));
+  }
+
+  #place(seat) {
+    return [this.#layout.x[seat] * this.#scale - this.#pan[0], this.#layout.y[seat] * this.#scale - this.#pan[1]];
+  }
+
+  /** Keeps some of the plan in view. */
+  #clamp() {
+    const { left, top, right, bottom } = this.#layout?.box ?? { left: 0, top: 0, right: 0, bottom: 0 };
+    const bound = (pan, from, to, size) => Math.round(Math.max(from * this.#scale - size * 0.8, Math.min(to * this.#scale - size * 0.2, pan)));
+    this.#pan = [bound(this.#pan[0], left, right, this.#base.width), bound(this.#pan[1], top, bottom, this.#base.height)];
+  }
+
+  #resize() {
+    const size = [this.clientWidth, this.clientHeight].map((side) => Math.max(1, Math.round(side * devicePixelRatio)));
+    if (size[0] === this.#base.width && size[1] === this.#base.height) return;
+    for (const canvas of [this.#base, this.#over]) [canvas.width, canvas.height] = size;
+    if (this.#moved) this.#redraw();
+    else this.fit();
+  }
+
+  #restyle() {
+    this.#colours = palette(this);
+    this.#redraw();
+  }
+
+  #redraw() {
+    this.#drawn = null;
+    this.#frame();
+  }
+
+  #colour(seat, code) {
+    if (!this.#byCategory) return this.#colours.status[code];
+    return code >= 2 ? this.#colours.status[code] : this.#colours.category[this.#categories.get(this.#table.category[seat])];
+  }
+
+  #paint() {
+    if (!this.#layout) return;
+    const began = performance.now();
+    const base = this.#base.getContext("2d", { alpha: false });
+    const { width, height } = this.#base;
+    const [dx, dy] = this.#drawn ? [this.#pan[0] - this.#drawn.pan[0], this.#pan[1] - this.#drawn.pan[1]] : [0, 0];
+    const shiftable = this.#drawn?.scale === this.#scale && Math.abs(dx) < width && Math.abs(dy) < height;
+    if (!shiftable || this.#touched.size > TOUCHED_MAX) {
+      this.#painter = new SeatPainter(base, this.#colours, seatSize(this.#layout.pitch * this.#scale));
+      this.#region(base, 0, 0, width, height);
+    } else {
+      if (dx || dy) this.#shift(base, dx, dy);
+      for (const seat of this.#touched) this.#one(seat);
+    }
+    this.#touched.clear();
+    this.#drawn = { scale: this.#scale, pan: this.#pan };
+    this.#marks();
+    this.timings.push(performance.now() - began);
+    if (this.timings.length > 600) this.timings.shift();
+  }
+
+  #shift(base, dx, dy) {
+    const { width, height } = this.#base;
+    base.globalCompositeOperation = "copy";
+    base.drawImage(this.#base, -dx, -dy);
+    base.globalCompositeOperation = "source-over";
+    if (dx) this.#region(base, dx > 0 ? width - dx : 0, 0, Math.abs(dx), height);
+    if (dy) this.#region(base, 0, dy > 0 ? height - dy : 0, width, Math.abs(dy));
+  }
+
+  /** Draws all seats that touch a box of the screen, and nothing outside it. */
+  #region(base, left, top, width, height) {
+    base.save();
+    base.beginPath();
+    base.rect(left, top, width, height);
+    base.clip();
+    base.fillStyle = this.#colours.ground;
+    base.fillRect(left, top, width, height);
+    const reach = this.#painter.size;
+    const plan = (pixel, axis) => (pixel + this.#pan[axis]) / this.#scale;
+    const [l, t, r, b] = [left - reach, top - reach, left + width + reach, top + height + reach];
+    this.#layout.within(plan(l, 0), plan(t, 1), plan(r, 0), plan(b, 1), (seat) => {
+      const [x, y] = this.#place(seat);
+      if (x < l || x > r || y < t || y > b) return;
+      const code = this.#table.code(seat);
+      this.#painter.draw(x, y, code, this.#colour(seat, code));
+    });
+    base.restore();
+  }
+
+  #one(seat) {
+    const [x, y] = this.#place(seat);
+    const reach = this.#painter.size;
+    if (x < -reach || y < -reach || x > this.#base.width + reach || y > this.#base.height + reach) return;
+    const code = this.#table.code(seat);
+    this.#painter.erase(x, y);
+    this.#painter.draw(x, y, code, this.#colour(seat, code));
+  }
+
+  #marks() {
+    const over = this.#over.getContext("2d");
+    const dpr = devicePixelRatio;
+    const size = this.#painter.size;
+    over.clearRect(0, 0, this.#over.width, this.#over.height);
+    const ring = (seat, colour, grow, thick) => {
+      const [x, y] = this.#place(seat);
+      over.lineWidth = thick * dpr;
+      over.strokeStyle = colour;
+      over.beginPath();
+      over.arc(x, y, Math.max(size / 2, 2 * dpr) + grow * dpr, 0, 7);
+      over.stroke();
+    };
+    for (const seat of this.#mine) ring(seat, this.#colours.mine, 2.5, 3);
+    for (const seat of this.#selected) {
+      ring(seat, this.#colours.ink, 2, 4);
+      ring(seat, this.#colours.accent, 2, 2);
+    }
+    if (this.#focus >= 0) ring(this.#focus, this.#colours.accent, 5, 2);
+    if (this.#hover >= 0) ring(this.#hover, this.#colours.ink, 1.5, 1.5);
+    if (size < 9 * dpr) this.#names(over, dpr);
+    else if (size >= 20 * dpr) this.#numbers(over);
+  }
+
+  /** Names of the sections that are wide enough on the screen. */
+  #names(over, dpr) {
+    over.font = `600 ${12 * dpr}px system-ui, sans-serif`;
+    over.textAlign = "center";
+    over.textBaseline = "middle";
+    over.lineWidth = 4 * dpr;
+    over.lineJoin = "round";
+    over.strokeStyle = this.#colours.ground;
+    over.fillStyle = this.#colours.ink;
+    for (const { name, x, y, width } of this.#layout.labels) {
+      if (width * this.#scale < over.measureText(name).width * 1.2) continue;
+      const [left, top] = [x * this.#scale - this.#pan[0], y * this.#scale - this.#pan[1]];
+      over.strokeText(name, left, top);
+      over.fillText(name, left, top);
+    }
+  }
+
+  /** Numbers on free seats that are large enough to be read. */
+  #numbers(over) {
+    const { width, height } = this.#over;
+    over.font = `600 ${Math.round(this.#painter.size * 0.42)}px system-ui, sans-serif`;
+    over.textAlign = "center";
+    over.textBaseline = "middle";
+    over.fillStyle = this.#colours.ground;
+    const plan = (pixel, axis) => (pixel + this.#pan[axis]) / this.#scale;
+    this.#layout.within(plan(0, 0), plan(0, 1), plan(width, 0), plan(height, 1), (seat) => {
+      if (this.#table.code(seat) === 0) over.fillText(String(this.#table.number[seat]), ...this.#place(seat));
+    });
+  }
+}
+
+customElements.define("seat-map", SeatMap);
