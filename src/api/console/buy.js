@@ -44,7 +44,7 @@ async function begin() {
   $("event-link").href = pageOf("event", event);
   setText($("event-name"), event);
   purchase = new Purchase(event);
-  panel.attach(purchase, { reserve, nameOf: (pool) => model?.pools.get(pool)?.name || pool });
+  panel.attach(purchase, { reserve, nameOf });
   purchase.addEventListener("change", sync);
   purchase.addEventListener("answer", ({ detail }) => answered(detail));
   ({ model } = liveEvent(event, views, { onAbout, onFrame, onMissing: (deleted) => missing(deleted ? "This event was deleted." : `There is no event “${event}” here.`) }));
@@ -70,6 +70,9 @@ function sync() {
   views.map.mark(chosen, mine);
   views.list.refresh();
   panel.choose(chosenIds, views.pools.quantities());
+  $("best-panel").hidden = !canChoose() || model.seats.size === 0;
+  $("best-reserve").disabled = Boolean(purchase.pending);
+  setText($("best-reserve"), stage === "held" ? "Add the best to the hold" : "Reserve the best");
 }
 
 const indexes = (ids) => new Set(ids.map((id) => model.seats.index.get(id)).filter((seat) => seat !== undefined));
@@ -83,6 +86,8 @@ function toggle(seat) {
   else if (model.seats.status(seat) === "free" && canChoose()) chosen.add(seat);
   sync();
 }
+
+const nameOf = (pool) => model?.pools.get(pool)?.name || pool;
 
 const canChoose = () => ["choosing", "held"].includes(purchase.state.stage);
 
@@ -119,8 +124,9 @@ function answered({ op, answer, body }) {
     if (op === "release") panel.say("calm", "Let go", ["everything you held is free again"]);
   } else {
     const conflicts = answer.body?.conflicts;
-    panel.say("bad", heading(op, answer), advice(answer.body, (pool) => model.pools.get(pool)?.name || pool));
-    if (op === "reserve" && body.items && conflicts?.length) keep(conflicts);
+    const lines = advice(answer.body, nameOf);
+    if (op === "reserve" && body.items && conflicts?.length) lines.push(...keep(conflicts));
+    panel.say("bad", heading(op, answer), lines);
   }
   sync();
 }
@@ -136,10 +142,12 @@ function clearChoice() {
   views.pools.setQuantities(new Map());
 }
 
+/** Takes what is gone off the choice; says what stays. */
 function keep(conflicts) {
   const free = keepFree({ seats: chosenIds, pools: views.pools.quantities() }, conflicts);
   chosen = indexes([...free.seats]);
   views.pools.setQuantities(free.pools);
+  return chosen.size + free.pools.size ? ["what is still free stays chosen"] : [];
 }
 
 /** Someone else was faster: take it off the choice and say so. Not while our own request is on its way. */
@@ -161,7 +169,7 @@ function onFrame(_, seats) {
 function redefined() {
   chosen = indexes(chosenIds);
   const named = model.seats.size > 0;
-  for (const name of ["map-section", "list-panel", "best-panel"]) $(name).hidden = !named;
+  for (const name of ["map-section", "list-panel"]) $(name).hidden = !named;
   $("pools-section").hidden = model.pools.size === 0;
   fill($("best-section"), model.seats.section);
   fill($("best-category"), model.seats.category);

@@ -116,7 +116,7 @@ function placeTheRest(table, x, y) {
     else bottom = Math.max(bottom, y[i]);
   }
   if (!count) return;
-  const wide = Math.max(20, Math.ceil(Math.sqrt(count) * 1.4));
+  const wide = Math.max(20, Math.ceil(Math.sqrt(count) * 2));
   const unit = unitOf(x, y);
   let [left, top, tallest] = [0, Number.isFinite(bottom) ? bottom / unit + 4 : 0, 0];
   for (const section of sections(table)) {

@@ -10,7 +10,9 @@
 
 import { Layout } from "./layout.js";
 import { follow } from "./gestures.js";
-import { CATEGORY_COLOURS, palette, SeatPainter, seatSize } from "./paint.js";
+import { drawOverlay } from "./overlay.js";
+import { CATEGORY_COLOURS, palette, SeatPainter, seatSize, SMALL_SIDE } from "./paint.js";
+import { Raster, rgb } from "./raster.js";
 import { h, perFrame } from "./ui.js";
 
 /** Largest seat, in CSS pixels. */
@@ -18,6 +20,7 @@ const SEAT_MAX = 56;
 /** More changed seats in a frame than this: one full drawing is cheaper. */
 const TOUCHED_MAX = 4000;
 const MARGIN = 24;
+const TIMINGS_MAX = 600;
 
 export class SeatMap extends HTMLElement {
   #base = h("canvas", { "data-test": "seat-canvas" });
@@ -219,9 +222,20 @@ export class SeatMap extends HTMLElement {
     }
     this.#touched.clear();
     this.#drawn = { scale: this.#scale, pan: this.#pan };
-    this.#marks();
+    drawOverlay(this.#over.getContext("2d"), {
+      layout: this.#layout,
+      table: this.#table,
+      colours: this.#colours,
+      scale: this.#scale,
+      pan: this.#pan,
+      size: this.#painter.size,
+      selected: this.#selected,
+      mine: this.#mine,
+      hover: this.#hover,
+      focus: this.#focus,
+    });
     this.timings.push(performance.now() - began);
-    if (this.timings.length > 600) this.timings.shift();
+    if (this.timings.length > TIMINGS_MAX) this.timings.shift();
   }
 
   #shift(base, dx, dy) {
@@ -235,22 +249,41 @@ export class SeatMap extends HTMLElement {
 
   /** Draws all seats that touch a box of the screen, and nothing outside it. */
   #region(base, left, top, width, height) {
+    const large = width * height * 4 > this.#base.width * this.#base.height;
+    if (large && this.#painter.small) return this.#pixels(base, left, top, width, height);
     base.save();
     base.beginPath();
     base.rect(left, top, width, height);
     base.clip();
     base.fillStyle = this.#colours.ground;
     base.fillRect(left, top, width, height);
+    this.#visit(left, top, width, height, (seat, x, y, code) => this.#painter.draw(x, y, code, this.#colour(seat, code)));
+    base.restore();
+  }
+
+  /** The same for marks of a few pixels. */
+  #pixels(base, left, top, width, height) {
+    const raster = new Raster(width, height, this.#colours.ground);
+    const known = new Map();
+    this.#visit(left, top, width, height, (seat, x, y, code) => {
+      const colour = this.#colour(seat, code);
+      let parts = known.get(colour);
+      if (!parts) known.set(colour, (parts = rgb(colour)));
+      raster.square(x - left, y - top, this.#painter.size * SMALL_SIDE[code], parts);
+    });
+    base.putImageData(raster.image, left, top);
+  }
+
+  #visit(left, top, width, height, visit) {
     const reach = this.#painter.size;
     const plan = (pixel, axis) => (pixel + this.#pan[axis]) / this.#scale;
     const [l, t, r, b] = [left - reach, top - reach, left + width + reach, top + height + reach];
+    const { x: xs, y: ys } = this.#layout;
     this.#layout.within(plan(l, 0), plan(t, 1), plan(r, 0), plan(b, 1), (seat) => {
-      const [x, y] = this.#place(seat);
-      if (x < l || x > r || y < t || y > b) return;
-      const code = this.#table.code(seat);
-      this.#painter.draw(x, y, code, this.#colour(seat, code));
+      const x = xs[seat] * this.#scale - this.#pan[0];
+      const y = ys[seat] * this.#scale - this.#pan[1];
+      if (x >= l && x <= r && y >= t && y <= b) visit(seat, x, y, this.#table.code(seat));
     });
-    base.restore();
   }
 
   #one(seat) {
@@ -260,60 +293,6 @@ export class SeatMap extends HTMLElement {
     const code = this.#table.code(seat);
     this.#painter.erase(x, y);
     this.#painter.draw(x, y, code, this.#colour(seat, code));
-  }
-
-  #marks() {
-    const over = this.#over.getContext("2d");
-    const dpr = devicePixelRatio;
-    const size = this.#painter.size;
-    over.clearRect(0, 0, this.#over.width, this.#over.height);
-    const ring = (seat, colour, grow, thick) => {
-      const [x, y] = this.#place(seat);
-      over.lineWidth = thick * dpr;
-      over.strokeStyle = colour;
-      over.beginPath();
-      over.arc(x, y, Math.max(size / 2, 2 * dpr) + grow * dpr, 0, 7);
-      over.stroke();
-    };
-    for (const seat of this.#mine) ring(seat, this.#colours.mine, 2.5, 3);
-    for (const seat of this.#selected) {
-      ring(seat, this.#colours.ink, 2, 4);
-      ring(seat, this.#colours.accent, 2, 2);
-    }
-    if (this.#focus >= 0) ring(this.#focus, this.#colours.accent, 5, 2);
-    if (this.#hover >= 0) ring(this.#hover, this.#colours.ink, 1.5, 1.5);
-    if (size < 9 * dpr) this.#names(over, dpr);
-    else if (size >= 20 * dpr) this.#numbers(over);
-  }
-
-  /** Names of the sections that are wide enough on the screen. */
-  #names(over, dpr) {
-    over.font = `600 ${12 * dpr}px system-ui, sans-serif`;
-    over.textAlign = "center";
-    over.textBaseline = "middle";
-    over.lineWidth = 4 * dpr;
-    over.lineJoin = "round";
-    over.strokeStyle = this.#colours.ground;
-    over.fillStyle = this.#colours.ink;
-    for (const { name, x, y, width } of this.#layout.labels) {
-      if (width * this.#scale < over.measureText(name).width * 1.2) continue;
-      const [left, top] = [x * this.#scale - this.#pan[0], y * this.#scale - this.#pan[1]];
-      over.strokeText(name, left, top);
-      over.fillText(name, left, top);
-    }
-  }
-
-  /** Numbers on free seats that are large enough to be read. */
-  #numbers(over) {
-    const { width, height } = this.#over;
-    over.font = `600 ${Math.round(this.#painter.size * 0.42)}px system-ui, sans-serif`;
-    over.textAlign = "center";
-    over.textBaseline = "middle";
-    over.fillStyle = this.#colours.ground;
-    const plan = (pixel, axis) => (pixel + this.#pan[axis]) / this.#scale;
-    this.#layout.within(plan(0, 0), plan(0, 1), plan(width, 0), plan(height, 1), (seat) => {
-      if (this.#table.code(seat) === 0) over.fillText(String(this.#table.number[seat]), ...this.#place(seat));
-    });
   }
 }
 

@@ -6,7 +6,7 @@ import { STATUSES } from "./model.js";
 /** Below this size in device pixels a seat is a plain mark, drawn without a sprite. */
 const SPRITE_FROM = 4.5;
 /** Sides of the plain marks, by status, as parts of a seat. */
-const SMALL_SIDE = [1, 0.9, 0.7, 0.5];
+export const SMALL_SIDE = [1, 0.9, 0.7, 0.5];
 /** Colours for categories; more categories than these share the last. */
 export const CATEGORY_COLOURS = 8;
 
@@ -104,8 +104,10 @@ export class SeatPainter {
     let sprite = this.#sprites.get(key);
     if (!sprite) {
       const side = 2 * Math.ceil(this.size / 2 + 1);
-      sprite = Object.assign(document.createElement("canvas"), { width: side, height: side });
-      shape(sprite.getContext("2d"), code, side / 2, side / 2, this.size, colour);
+      const canvas = new OffscreenCanvas(side, side);
+      shape(canvas.getContext("2d"), code, side / 2, side / 2, this.size, colour);
+      // A bitmap: drawing from a canvas makes a copy of it each time.
+      sprite = canvas.transferToImageBitmap();
       this.#sprites.set(key, sprite);
     }
     return sprite;

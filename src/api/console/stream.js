@@ -129,6 +129,8 @@ export class ChangeStream {
   #wake = null;
   #generation = 0;
   #fresh = true;
+  /** Why the state is read anew instead of resumed; told with the next connection. */
+  #anew = "";
 
   constructor(options) {
     this.#options = options;
@@ -186,6 +188,7 @@ export class ChangeStream {
       if (generation !== this.#generation) return;
       if (end.restart) {
         this.#position = null;
+        this.#anew = end.why;
         this.#options.onRestart?.();
       }
       const pause = end.now ? 0 : Math.max(end.pauseMs ?? 0, end.gone ? GONE_RETRY_MS : backoffMs(this.#attempt++, this.#env.random));
@@ -262,7 +265,8 @@ export class ChangeStream {
     });
     const reader = response.body.getReader();
     // Headers alone say that the server took the request: show it, the first message may be 5 s away.
-    this.#tell("live", "", { resumed: this.#position });
+    this.#tell("live", this.#anew, { resumed: this.#position });
+    this.#anew = "";
     for (;;) {
       const { value, done } = await reader.read();
       if (done) return { why: "the server closed the stream" };

@@ -103,7 +103,7 @@ export class ConnectionState extends HTMLElement {
     this.#retry.hidden = !waiting;
     // Connected again: one word that stays the same, so that a poor line is not read aloud again and again.
     setText(this.#state, WORDS[state]);
-    if (state === "live") setText(this.#detail, Number.isInteger(resumed) ? `resumed at ${unit} ${count(resumed)}` : "");
+    if (state === "live") setText(this.#detail, Number.isInteger(resumed) ? `resumed at ${unit} ${count(resumed)}` : why ? `began anew (${why.toLowerCase()})` : "");
     else if (!waiting) setText(this.#detail, state === "stopped" ? why : "");
     else {
       const end = performance.now() + retryInMs;
