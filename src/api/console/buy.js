@@ -37,9 +37,6 @@ let chosenIds = [];
 let model;
 let purchase;
 
-if (event) begin();
-else missing("No event is named in the address. Choose one on the cluster page.");
-
 async function begin() {
   $("event-link").href = pageOf("event", event);
   setText($("event-name"), event);
@@ -205,3 +202,6 @@ function missing(text) {
   $("missing").hidden = false;
   setText($("missing"), text);
 }
+
+if (event) begin();
+else missing("No event is named in the address. Choose one on the cluster page.");

@@ -51,7 +51,7 @@ function unreachable(error) {
   notice.hidden = !error;
   if (!error) return notice.replaceChildren();
   if (notice.firstChild) return;
-  const links = others.flatMap((node) => [" ", h("a", { href: `${node.api.replace(/\/$/, "")}/console/` }, `node ${node.id}`)]);
+  const links = others.flatMap((node) => [" ", h("a", { class: "nowrap", href: `${node.api.replace(/\/$/, "")}/console/` }, `node ${node.id}`)]);
   const why = error.status ? `The node that serves this page answers: ${error.message}` : "The node that serves this page does not answer.";
   notice.append(`${why} What is shown is the last that was known; the page keeps asking.`, ...(links.length ? [" The console of another node:", ...links] : []));
 }

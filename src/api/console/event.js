@@ -26,9 +26,6 @@ const views = {
   announce: $("announce"),
 };
 
-if (event) begin();
-else missing("No event is named in the address. Choose one on the cluster page.");
-
 function begin() {
   $("buy-link").href = pageOf("buy", event);
   setText($("event-name"), event);
@@ -105,3 +102,6 @@ function missing(text) {
   $("missing").hidden = false;
   setText($("missing"), text);
 }
+
+if (event) begin();
+else missing("No event is named in the address. Choose one on the cluster page.");

@@ -1,24 +1,19 @@
-// `<seat-map>`: all seats on a canvas. A frame draws only what it must:
-//
-//   pan    the picture is shifted, the strips that came in are drawn
-//   touch  the seats that changed are drawn over
-//   zoom   everything in view is drawn again, found by the grid of cells
-//
-// A second canvas on top carries what moves by itself: selection, hover, names of sections.
+// `<seat-map>`: all seats on a canvas (picture.js), and a second canvas on top for what moves by itself: rings, names,
+// numbers (overlay.js). Here: what is in view, and what mouse, fingers and keys (gestures.js) do to it.
 //
 // Events: `seat-hover` {seat or -1}, `seat-pick` {seat}. Keys (map focused): + - arrows, 0 shows all.
 
 import { Layout } from "./layout.js";
 import { follow } from "./gestures.js";
 import { drawOverlay } from "./overlay.js";
-import { CATEGORY_COLOURS, palette, SeatPainter, seatSize, SMALL_SIDE } from "./paint.js";
-import { Raster, rgb } from "./raster.js";
+import { CATEGORY_COLOURS } from "./paint.js";
+import { Picture } from "./picture.js";
 import { h, perFrame } from "./ui.js";
 
 /** Largest seat, in CSS pixels. */
 const SEAT_MAX = 56;
-/** More changed seats in a frame than this: one full drawing is cheaper. */
-const TOUCHED_MAX = 4000;
+/** A picture stretched while zooming is drawn sharp after this rest. */
+const SETTLE_MS = 120;
 const MARGIN = 24;
 const TIMINGS_MAX = 600;
 
@@ -27,14 +22,12 @@ export class SeatMap extends HTMLElement {
   #over = h("canvas", { class: "over" });
   #table = null;
   #layout = null;
-  #colours = null;
+  #picture = null;
   #categories = new Map();
-  #painter = null;
   // The transform in device pixels: screen = plan * scale - pan. Whole pixels of pan, so that a picture can be shifted.
   #scale = 1;
   #fit = 1;
   #pan = [0, 0];
-  #drawn = null;
   #touched = new Set();
   #byCategory = false;
   #selected = new Set();
@@ -42,6 +35,7 @@ export class SeatMap extends HTMLElement {
   #hover = -1;
   #focus = -1;
   #moved = false;
+  #zoomedAt = -Infinity;
   #frame = perFrame(() => this.#paint());
   /** For tests and measurements: milliseconds the last frames took to draw. */
   timings = [];
@@ -63,7 +57,7 @@ export class SeatMap extends HTMLElement {
     for (const query of ["(prefers-color-scheme: dark)", "(prefers-contrast: more)"]) {
       matchMedia(query).addEventListener("change", () => this.#restyle());
     }
-    this.#restyle();
+    this.#picture = new Picture(this.#base);
   }
 
   /** Shows another table of seats (a [`SeatTable`]). The view stays where it is when it is the same plan. */
@@ -74,6 +68,8 @@ export class SeatMap extends HTMLElement {
     const names = [...new Set(table.category)];
     this.#categories = new Map(names.map((name, at) => [name, Math.min(at, CATEGORY_COLOURS - 1)]));
     const same = before && before.size === this.#layout.size && ["left", "top", "right", "bottom"].every((side) => before.box[side] === this.#layout.box[side]);
+    this.#picture.show(this.#layout, table, (...seat) => this.#colour(...seat));
+    this.#touched.clear();
     [this.#selected, this.#mine, this.#hover, this.#focus] = [new Set(), new Set(), -1, -1];
     if (same && this.#moved) this.#redraw();
     else this.fit();
@@ -129,6 +125,7 @@ export class SeatMap extends HTMLElement {
     const at = [x * devicePixelRatio, y * devicePixelRatio];
     this.#pan = this.#pan.map((pan, axis) => Math.round(((pan + at[axis]) * scale) / this.#scale - at[axis]));
     this.#scale = scale;
+    this.#zoomedAt = performance.now();
     this.#clamp();
     this.#frame();
   }
@@ -192,43 +189,33 @@ export class SeatMap extends HTMLElement {
   }
 
   #restyle() {
-    this.#colours = palette(this);
-    this.#redraw();
-  }
-
-  #redraw() {
-    this.#drawn = null;
+    this.#picture.restyle();
     this.#frame();
   }
 
-  #colour(seat, code) {
-    if (!this.#byCategory) return this.#colours.status[code];
-    return code >= 2 ? this.#colours.status[code] : this.#colours.category[this.#categories.get(this.#table.category[seat])];
+  #redraw() {
+    this.#picture.stale();
+    this.#frame();
+  }
+
+  #colour(seat, code, colours) {
+    if (!this.#byCategory || code >= 2) return colours.status[code];
+    return colours.category[this.#categories.get(this.#table.category[seat])];
   }
 
   #paint() {
     if (!this.#layout) return;
     const began = performance.now();
-    const base = this.#base.getContext("2d", { alpha: false });
-    const { width, height } = this.#base;
-    const [dx, dy] = this.#drawn ? [this.#pan[0] - this.#drawn.pan[0], this.#pan[1] - this.#drawn.pan[1]] : [0, 0];
-    const shiftable = this.#drawn?.scale === this.#scale && Math.abs(dx) < width && Math.abs(dy) < height;
-    if (!shiftable || this.#touched.size > TOUCHED_MAX) {
-      this.#painter = new SeatPainter(base, this.#colours, seatSize(this.#layout.pitch * this.#scale));
-      this.#region(base, 0, 0, width, height);
-    } else {
-      if (dx || dy) this.#shift(base, dx, dy);
-      for (const seat of this.#touched) this.#one(seat);
-    }
-    this.#touched.clear();
-    this.#drawn = { scale: this.#scale, pan: this.#pan };
+    const sharp = this.#picture.paint(this.#scale, this.#pan, this.#touched, began - this.#zoomedAt < SETTLE_MS);
+    if (sharp) this.#touched.clear();
+    else this.#frame();
     drawOverlay(this.#over.getContext("2d"), {
       layout: this.#layout,
       table: this.#table,
-      colours: this.#colours,
+      colours: this.#picture.colours,
       scale: this.#scale,
       pan: this.#pan,
-      size: this.#painter.size,
+      size: this.#picture.size,
       selected: this.#selected,
       mine: this.#mine,
       hover: this.#hover,
@@ -236,63 +223,6 @@ export class SeatMap extends HTMLElement {
     });
     this.timings.push(performance.now() - began);
     if (this.timings.length > TIMINGS_MAX) this.timings.shift();
-  }
-
-  #shift(base, dx, dy) {
-    const { width, height } = this.#base;
-    base.globalCompositeOperation = "copy";
-    base.drawImage(this.#base, -dx, -dy);
-    base.globalCompositeOperation = "source-over";
-    if (dx) this.#region(base, dx > 0 ? width - dx : 0, 0, Math.abs(dx), height);
-    if (dy) this.#region(base, 0, dy > 0 ? height - dy : 0, width, Math.abs(dy));
-  }
-
-  /** Draws all seats that touch a box of the screen, and nothing outside it. */
-  #region(base, left, top, width, height) {
-    const large = width * height * 4 > this.#base.width * this.#base.height;
-    if (large && this.#painter.small) return this.#pixels(base, left, top, width, height);
-    base.save();
-    base.beginPath();
-    base.rect(left, top, width, height);
-    base.clip();
-    base.fillStyle = this.#colours.ground;
-    base.fillRect(left, top, width, height);
-    this.#visit(left, top, width, height, (seat, x, y, code) => this.#painter.draw(x, y, code, this.#colour(seat, code)));
-    base.restore();
-  }
-
-  /** The same for marks of a few pixels. */
-  #pixels(base, left, top, width, height) {
-    const raster = new Raster(width, height, this.#colours.ground);
-    const known = new Map();
-    this.#visit(left, top, width, height, (seat, x, y, code) => {
-      const colour = this.#colour(seat, code);
-      let parts = known.get(colour);
-      if (!parts) known.set(colour, (parts = rgb(colour)));
-      raster.square(x - left, y - top, this.#painter.size * SMALL_SIDE[code], parts);
-    });
-    base.putImageData(raster.image, left, top);
-  }
-
-  #visit(left, top, width, height, visit) {
-    const reach = this.#painter.size;
-    const plan = (pixel, axis) => (pixel + this.#pan[axis]) / this.#scale;
-    const [l, t, r, b] = [left - reach, top - reach, left + width + reach, top + height + reach];
-    const { x: xs, y: ys } = this.#layout;
-    this.#layout.within(plan(l, 0), plan(t, 1), plan(r, 0), plan(b, 1), (seat) => {
-      const x = xs[seat] * this.#scale - this.#pan[0];
-      const y = ys[seat] * this.#scale - this.#pan[1];
-      if (x >= l && x <= r && y >= t && y <= b) visit(seat, x, y, this.#table.code(seat));
-    });
-  }
-
-  #one(seat) {
-    const [x, y] = this.#place(seat);
-    const reach = this.#painter.size;
-    if (x < -reach || y < -reach || x > this.#base.width + reach || y > this.#base.height + reach) return;
-    const code = this.#table.code(seat);
-    this.#painter.erase(x, y);
-    this.#painter.draw(x, y, code, this.#colour(seat, code));
   }
 }
 

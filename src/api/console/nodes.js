@@ -13,6 +13,9 @@ const ACTIONS = {
   restart: { when: ["running", "paused", "dead"], title: "Ends the process and starts it again on the same data" },
 };
 
+/** How long what became of an action is shown. */
+const MESSAGE_MS = 8_000;
+
 export class NodeCards extends HTMLElement {
   #cards = new Map();
   /** Called after an action: `onaction({id, action})`. */
@@ -36,14 +39,15 @@ export class NodeCards extends HTMLElement {
 
   #card(id) {
     const card = { title: h("h3", {}), role: h("span", { class: "badge" }), facts: h("dl", { class: "pairs" }), message: h("p", { class: "quiet", role: "status", "data-test": "node-message" }) };
-    card.link = h("a", { "data-test": "node-console" }, "console");
+    card.link = h("a", { "data-test": "node-console", title: "The console of this node" });
+    card.own = h("span", {}, " (this page)");
     card.buttons = h("div", { class: "buttons small" });
     card.actions = Object.entries(ACTIONS).map(([action, { title }]) => {
       const button = h("button", { type: "button", title, "data-test": `node-${action}`, "aria-label": `${action} node ${id}`, onclick: () => this.#act(card, id, action) }, action);
       return { action, button };
     });
     card.buttons.append(...card.actions.map(({ button }) => button));
-    card.element = h("article", { class: "node", "data-test": "node", "data-id": id }, h("div", { class: "line" }, card.title, card.role, card.link), card.facts, card.buttons, card.message);
+    card.element = h("article", { class: "node", "data-test": "node", "data-id": id }, h("div", { class: "line" }, card.title, card.role), card.facts, card.buttons, card.message);
     return card;
   }
 
@@ -55,15 +59,15 @@ export class NodeCards extends HTMLElement {
     setText(card.role, shown);
     card.role.dataset.role = shown;
     card.link.href = `${(node.api ?? "").replace(/\/$/, "")}/console/`;
-    card.link.hidden = !node.api || node.id === this.own;
+    setText(card.link, (node.api ?? "–").replace(/^https?:\/\//, ""));
+    card.own.hidden = node.id !== this.own;
     const rows = [
       ["log lag", node.log_lag === null || node.log_lag === undefined ? "–" : `${count(node.log_lag)} entries`],
       ["clock skew", node.clock_skew_ms === null || node.clock_skew_ms === undefined ? "–" : `${count(node.clock_skew_ms)} ms`],
       ["version", node.version ?? "–"],
       ["region", node.region || "–"],
-      ["address", (node.api ?? "").replace(/^https?:\/\//, "") + (node.id === this.own ? " (this page)" : "")],
     ];
-    while (card.facts.children.length < rows.length * 2) card.facts.append(h("dt"), h("dd"));
+    if (!card.facts.firstChild) card.facts.append(...rows.flatMap(() => [h("dt"), h("dd")]), h("dt", {}, "address"), h("dd", {}, card.link, card.own));
     rows.forEach(([name, value], at) => {
       setText(card.facts.children[2 * at], name);
       setText(card.facts.children[2 * at + 1], value);
@@ -81,6 +85,7 @@ export class NodeCards extends HTMLElement {
       // Killing or pausing the node that serves this page takes the answer with it.
       setText(card.message, id === this.own ? `${action}: this page's own node; it comes back by itself or from another node's console` : `${action}: no answer`);
     }
+    setTimeout(setText, MESSAGE_MS, card.message, "");
     this.onaction({ id, action });
   }
 }

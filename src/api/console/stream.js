@@ -224,7 +224,8 @@ export class ChangeStream {
       return refused ?? (await this.#read(response, alive, generation, abort));
     } catch (error) {
       const reason = abort.signal.aborted ? abort.signal.reason : error;
-      return { why: reason.message || "the connection failed", now: reason.message === "resync" };
+      // A TypeError is how fetch says that nobody answered, in words that differ by browser.
+      return { why: reason instanceof TypeError ? "no answer" : reason.message, now: reason.message === "resync" };
     } finally {
       this.#env.clearTimeout(timer);
       abort.abort();

@@ -107,7 +107,8 @@ export class ConnectionState extends HTMLElement {
     else if (!waiting) setText(this.#detail, state === "stopped" ? why : "");
     else {
       const end = performance.now() + retryInMs;
-      const tick = () => setText(this.#detail, `in ${Math.max(0, Math.ceil((end - performance.now()) / 1000))} s${why ? ` (${why})` : ""}`);
+      const asked = state === "gone" ? "asked again in" : "in";
+      const tick = () => setText(this.#detail, `${asked} ${Math.max(0, Math.ceil((end - performance.now()) / 1000))} s${why ? ` (${why})` : ""}`);
       tick();
       this.#timer = setInterval(tick, 500);
     }
