@@ -10,13 +10,17 @@ export function advice(problem, nameOf = (pool) => pool) {
 function line({ seat, pool, status, available, requested }, nameOf) {
   if (seat !== undefined) {
     if (status === "booked") return `seat ${seat} was just sold: choose another`;
-    if (status === "held") return `seat ${seat} is held by someone else: choose another, or try again later, it may come back`;
+    if (status === "held")
+      return `seat ${seat} is held by someone else: choose another, or try again later, it may come back`;
     if (status === "blocked") return `seat ${seat} is set aside and not for sale: choose another`;
     return `seat ${seat} is not there any more: choose another`;
   }
   const left = available === 1 ? "1 is left" : `${available ?? 0} are left`;
   const less = available > 0 ? `take ${available} or fewer` : "choose something else, or try again later";
-  if (pool !== undefined) return available === undefined ? `${nameOf(pool)} is not there any more` : `${nameOf(pool)}: ${left}, you asked for ${requested}: ${less}`;
+  if (pool !== undefined)
+    return available === undefined
+      ? `${nameOf(pool)} is not there any more`
+      : `${nameOf(pool)}: ${left}, you asked for ${requested}: ${less}`;
   if (available !== undefined) return `${left}, you asked for ${requested}: ${less}`;
   return null;
 }

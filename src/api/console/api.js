@@ -126,7 +126,8 @@ export class Command {
       if (outcome === "not_applied") {
         const retry = answer.body?.retryable === true;
         if (this.#unknown && !retry) return this.#settle(answer);
-        if (!this.#unknown && !(retry && sentAt - this.#began < PATIENCE_MS)) return this.#answer(answer, outcome, sentAt);
+        if (!this.#unknown && !(retry && sentAt - this.#began < PATIENCE_MS))
+          return this.#answer(answer, outcome, sentAt);
       } else this.#unknown = true;
       await this.#pause(answer, attempt, this.#unknown ? "unknown" : "busy");
     }
@@ -158,7 +159,11 @@ export class Command {
       const sentAt = this.#env.now();
       const answer = await this.#ask("POST", paths.void(this.key), undefined, undefined);
       if (answer.status === 200 && answer.body?.voided === true) {
-        const never = { status: 409, body: { code: "voided", title: "Given up before it was decided", outcome: "rejected" }, headers: null };
+        const never = {
+          status: 409,
+          body: { code: "voided", title: "Given up before it was decided", outcome: "rejected" },
+          headers: null,
+        };
         return this.#answer(refusal ?? never, refusal ? "not_applied" : "rejected", sentAt);
       }
       if (answer.status === 200 && answer.body?.voided === false) {
@@ -172,7 +177,10 @@ export class Command {
   }
 
   async #pause(answer, attempt, phase) {
-    const retryInMs = Math.max(retryAfterMs(answer.headers) ?? 0, backoffMs(Math.min(attempt - 1, 3), this.#env.random));
+    const retryInMs = Math.max(
+      retryAfterMs(answer.headers) ?? 0,
+      backoffMs(Math.min(attempt - 1, 3), this.#env.random),
+    );
     this.onProgress({ phase, attempt, retryInMs, problem: answer.body });
     await this.#env.sleep(retryInMs, (wake) => (this.#wake = wake));
     this.#wake = null;

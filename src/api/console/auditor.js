@@ -24,7 +24,12 @@ export class Auditor extends EventTarget {
 
   constructor(env = {}) {
     super();
-    this.#env = { read, sleep: (ms) => new Promise((resolve) => setTimeout(resolve, ms)), hidden: () => document.hidden, ...env };
+    this.#env = {
+      read,
+      sleep: (ms) => new Promise((resolve) => setTimeout(resolve, ms)),
+      hidden: () => document.hidden,
+      ...env,
+    };
   }
 
   /** Sums over what is audited so far. */
@@ -102,7 +107,8 @@ export class Auditor extends EventTarget {
     this.audits++;
     const wrong = [];
     if (audit.oversold > 0) wrong.push(`${audit.oversold} units oversold`);
-    for (const violation of audit.violations) wrong.push(typeof violation === "string" ? violation : JSON.stringify(violation));
+    for (const violation of audit.violations)
+      wrong.push(typeof violation === "string" ? violation : JSON.stringify(violation));
     for (const what of wrong) {
       const text = `${event}: ${what}`;
       const known = this.findings.some((finding) => finding.text === text);

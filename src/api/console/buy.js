@@ -44,7 +44,11 @@ async function begin() {
   panel.attach(purchase, { reserve, nameOf });
   purchase.addEventListener("change", sync);
   purchase.addEventListener("answer", ({ detail }) => answered(detail));
-  ({ model } = liveEvent(event, views, { onAbout, onFrame, onMissing: (deleted) => missing(deleted ? "This event was deleted." : `There is no event “${event}” here.`) }));
+  ({ model } = liveEvent(event, views, {
+    onAbout,
+    onFrame,
+    onMissing: (deleted) => missing(deleted ? "This event was deleted." : `There is no event “${event}” here.`),
+  }));
   for (const view of [views.map, views.list]) view.addEventListener("seat-pick", ({ detail }) => toggle(detail.seat));
   views.map.addEventListener("seat-hover", ({ detail }) => seatInfo(detail.seat));
   views.list.addEventListener("seat-focus", ({ detail }) => views.map.focusSeat(detail.seat));
@@ -109,13 +113,20 @@ function reserveBest(form) {
   if (purchase.pending || !canChoose()) return;
   panel.say(null);
   const quantity = Math.floor(Number(form.get("quantity")));
-  const best = { quantity, section: form.get("section") || undefined, category: form.get("category") || undefined, contiguous: form.has("contiguous") };
+  const best = {
+    quantity,
+    section: form.get("section") || undefined,
+    category: form.get("category") || undefined,
+    contiguous: form.has("contiguous"),
+  };
   purchase.act("reserve", { best, ...owner() });
 }
 
 /** A definite answer: what it means, and the curl that does the same. */
 function answered({ op, answer, body }) {
-  document.querySelector("curl-drawer").add(`${op}: ${answer.outcome}`, { method: "POST", path: paths.command(event, op), key: answer.key, body });
+  document
+    .querySelector("curl-drawer")
+    .add(`${op}: ${answer.outcome}`, { method: "POST", path: paths.command(event, op), key: answer.key, body });
   if (answer.outcome === "applied") {
     if (op === "reserve" && body.items) clearChoice();
     if (op === "release") panel.say("calm", "Let go", ["everything you held is free again"]);
@@ -149,14 +160,18 @@ function keep(conflicts) {
 
 /** Someone else was faster: take it off the choice and say so. Not while our own request is on its way. */
 function onFrame(_, seats) {
-  $("missing").hidden = true;
+  $("missing").hidden = !model.deleted;
   if (seats === null) redefined();
   setText($("total-available"), count(model.totals?.available));
   if (!purchase.pending) {
     const lost = [...chosen].filter((seat) => model.seats.code(seat) !== 0 && !mine.has(seat));
     for (const seat of lost) chosen.delete(seat);
     if (lost.length) {
-      panel.say("bad", "No longer free", advice({ conflicts: lost.map((seat) => ({ seat: model.seats.ids[seat], status: model.seats.status(seat) })) }));
+      panel.say(
+        "bad",
+        "No longer free",
+        advice({ conflicts: lost.map((seat) => ({ seat: model.seats.ids[seat], status: model.seats.status(seat) })) }),
+      );
       sync();
     }
   }
@@ -195,7 +210,10 @@ function seatInfo(seat) {
   const { seats } = model;
   if (seat < 0 || seat >= seats.size) return setText($("seat-info"), "Tap a free seat to choose it");
   const category = seats.category[seat] ? `, ${seats.category[seat]}` : "";
-  setText($("seat-info"), `${seats.describe(seat)}${category}: ${views.picked(seat) ?? seats.status(seat)} (${seats.ids[seat]})`);
+  setText(
+    $("seat-info"),
+    `${seats.describe(seat)}${category}: ${views.picked(seat) ?? seats.status(seat)} (${seats.ids[seat]})`,
+  );
 }
 
 function missing(text) {

@@ -8,14 +8,17 @@
 import "./drawer.js";
 import "./meter.js";
 import "./nodes.js";
+import "./spark.js";
 import { paths, read, url } from "./api.js";
 import { Auditor } from "./auditor.js";
 import { GroupModel } from "./group.js";
-import { Rate } from "./spark.js";
+import { Rate } from "./rate.js";
 import { ChangeStream, followVisibility } from "./stream.js";
 import { $, clockTime, count, h, pageOf, perFrame, setText, throttle } from "./ui.js";
 
 const CLUSTER_EVERY_MS = 2_000;
+/** Shorter than other reads: the sooner the page says that its node is silent. */
+const CLUSTER_TIMEOUT_MS = 4_000;
 const EVENTS_SHOWN = 50;
 
 const connection = document.querySelector("connection-state");
@@ -28,7 +31,11 @@ let others = [];
 let dev = null;
 
 async function nodes() {
-  const [cluster, devNodes] = await Promise.all([read(paths.cluster).catch((error) => error), read(paths.devNodes).catch((error) => error)]);
+  const [cluster, devNodes] = await Promise.all(
+    [paths.cluster, paths.devNodes].map((path) =>
+      read(path, { timeoutMs: CLUSTER_TIMEOUT_MS }).catch((error) => error),
+    ),
+  );
   if (devNodes.body) dev = new Map(devNodes.body.nodes.map((node) => [node.id, node]));
   else if (devNodes.status === 404) dev = null;
   if (cluster.body?.nodes) showCluster(cluster);
@@ -51,9 +58,17 @@ function unreachable(error) {
   notice.hidden = !error;
   if (!error) return notice.replaceChildren();
   if (notice.firstChild) return;
-  const links = others.flatMap((node) => [" ", h("a", { class: "nowrap", href: `${node.api.replace(/\/$/, "")}/console/` }, `node ${node.id}`)]);
-  const why = error.status ? `The node that serves this page answers: ${error.message}` : "The node that serves this page does not answer.";
-  notice.append(`${why} What is shown is the last that was known; the page keeps asking.`, ...(links.length ? [" The console of another node:", ...links] : []));
+  const links = others.flatMap((node) => [
+    " ",
+    h("a", { class: "nowrap", href: `${node.api.replace(/\/$/, "")}/console/` }, `node ${node.id}`),
+  ]);
+  const why = error.status
+    ? `The node that serves this page answers: ${error.message}`
+    : "The node that serves this page does not answer.";
+  notice.append(
+    `${why} What is shown is the last that was known; the page keeps asking.`,
+    ...(links.length ? [" The console of another node:", ...links] : []),
+  );
 }
 
 async function poll() {
@@ -125,25 +140,41 @@ let most = EVENTS_SHOWN;
 const events = throttle(() => {
   $("meter").show(auditor);
   const shown = [...auditor.events.values()].slice(0, most);
-  for (const [event, row] of rows) if (!shown.some((one) => one.event === event)) (row.element.remove(), rows.delete(event));
+  for (const [event, row] of rows)
+    if (!shown.some((one) => one.event === event)) (row.element.remove(), rows.delete(event));
   for (const one of shown) {
     if (!rows.has(one.event)) rows.set(one.event, eventRow(one.event));
     fillRow(rows.get(one.event), one);
   }
   const list = $("events");
-  shown.forEach(({ event }, at) => list.children[at] !== rows.get(event).element && list.insertBefore(rows.get(event).element, list.children[at] ?? null));
+  shown.forEach(
+    ({ event }, at) =>
+      list.children[at] !== rows.get(event).element &&
+      list.insertBefore(rows.get(event).element, list.children[at] ?? null),
+  );
   $("no-events").hidden = !auditor.listed || auditor.events.size > 0;
   $("more-events").hidden = auditor.events.size <= most;
 }, 250);
 
 function eventRow(event) {
-  const row = { name: h("a", { href: pageOf("event", event), "data-test": "event-name", class: "event-name" }), about: h("span", { class: "quiet" }), audit: h("span", { "data-test": "event-audit", class: "number" }), bar: h("span", { class: "bar-booked" }), held: h("span", { class: "bar-held" }) };
+  const row = {
+    name: h("a", { href: pageOf("event", event), "data-test": "event-name", class: "event-name" }),
+    about: h("span", { class: "quiet" }),
+    audit: h("span", { "data-test": "event-audit", class: "number" }),
+    bar: h("span", { class: "bar-booked" }),
+    held: h("span", { class: "bar-held" }),
+  };
   row.element = h(
     "li",
     { "data-test": "event", "data-id": event },
     h("div", {}, row.name, " ", row.about),
     h("div", {}, h("div", { class: "bar", "aria-hidden": "true" }, row.bar, row.held), row.audit),
-    h("div", { class: "buttons small" }, h("a", { class: "button", href: pageOf("event", event), "data-test": "event-open" }, "watch"), h("a", { class: "button", href: pageOf("buy", event), "data-test": "event-buy" }, "buy")),
+    h(
+      "div",
+      { class: "buttons small" },
+      h("a", { class: "button", href: pageOf("event", event), "data-test": "event-open" }, "watch"),
+      h("a", { class: "button", href: pageOf("buy", event), "data-test": "event-buy" }, "buy"),
+    ),
   );
   return row;
 }
@@ -154,7 +185,10 @@ function fillRow(row, { event, name, on_sale, version, audit }) {
   if (!audit) return setText(row.audit, "not audited yet");
   const wrong = audit.oversold > 0 || audit.violations.length > 0;
   row.element.classList.toggle("bad", wrong);
-  setText(row.audit, `${count(audit.booked)} booked, ${count(audit.held)} held of ${count(audit.capacity)} · ${wrong ? `⚠ ${count(audit.oversold)} oversold` : "0 oversold"}`);
+  setText(
+    row.audit,
+    `${count(audit.booked)} booked, ${count(audit.held)} held of ${count(audit.capacity)} · ${wrong ? `⚠ ${count(audit.oversold)} oversold` : "0 oversold"}`,
+  );
   row.bar.style.setProperty("width", `${audit.capacity ? (100 * audit.booked) / audit.capacity : 0}%`);
   row.held.style.setProperty("width", `${audit.capacity ? (100 * audit.held) / audit.capacity : 0}%`);
 }

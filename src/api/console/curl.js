@@ -9,7 +9,9 @@ export function quote(text) {
 
 /** The command line of a request. `stream`: one that goes on. */
 export function curl({ method = "GET", path, key, body, stream = false }, root) {
-  const lines = [`curl -s${stream ? "N" : ""}${method === "GET" || (method === "POST" && body !== undefined) ? "" : ` -X ${method}`} ${quote(url(path, root))}`];
+  const lines = [
+    `curl -s${stream ? "N" : ""}${method === "GET" || (method === "POST" && body !== undefined) ? "" : ` -X ${method}`} ${quote(url(path, root))}`,
+  ];
   if (stream) lines.push(`-H 'Accept: text/event-stream'`);
   if (body !== undefined) lines.push(`-H 'Content-Type: application/json'`);
   if (key) lines.push(`-H ${quote(`Idempotency-Key: ${key}`)}`);

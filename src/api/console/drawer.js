@@ -33,8 +33,17 @@ export class CurlDrawer extends HTMLElement {
     const code = h("code", { "data-test": "curl-text" }, text);
     const done = h("span", { role: "status", class: "quiet" });
     const click = async () => (done.textContent = (await copy(text, code)) ? "copied" : "press Ctrl-C");
-    const button = h("button", { type: "button", "data-test": "curl-copy", onclick: click, "aria-label": `Copy the curl for: ${title}` }, "copy");
-    const item = h("li", {}, h("div", { class: "line" }, h("span", {}, title), done, button), h("pre", { tabindex: "0" }, code));
+    const button = h(
+      "button",
+      { type: "button", "data-test": "curl-copy", onclick: click, "aria-label": `Copy the curl for: ${title}` },
+      "copy",
+    );
+    const item = h(
+      "li",
+      {},
+      h("div", { class: "line" }, h("span", {}, title), done, button),
+      h("pre", { tabindex: "0" }, code),
+    );
     item.dataset.text = text;
     this.#list.prepend(item);
     while (this.#list.children.length > KEPT_MAX) this.#list.lastChild.remove();

@@ -37,7 +37,10 @@ function begin() {
   drawer.add("every seat with its status", { path: `${paths.event(event)}/seats` });
   drawer.add("counts from the records", { path: paths.audit(event) });
   drawer.add("the event and its counts", { path: paths.event(event) });
-  drawer.add("this page's stream: the state, then every change", { path: `${paths.eventChanges(event)}?snapshot=true`, stream: true });
+  drawer.add("this page's stream: the state, then every change", {
+    path: `${paths.eventChanges(event)}?snapshot=true`,
+    stream: true,
+  });
 }
 
 function onAbout(about) {
@@ -50,10 +53,11 @@ function onAbout(about) {
 }
 
 function onFrame(model, seats) {
-  $("missing").hidden = true;
+  $("missing").hidden = !model.deleted;
   setText($("version"), count(model.version));
   setText($("revision"), count(model.revision));
-  for (const name of ["available", "held", "booked", "blocked", "capacity"]) setText($(`total-${name}`), count(model.totals?.[name]));
+  for (const name of ["available", "held", "booked", "blocked", "capacity"])
+    setText($(`total-${name}`), count(model.totals?.[name]));
   if (seats === null) {
     $("map-section").hidden = $("list-panel").hidden = model.seats.size === 0;
     $("pools-section").hidden = model.pools.size === 0;
@@ -95,7 +99,11 @@ function show(model, seat) {
 }
 
 function onMissing(deleted) {
-  missing(deleted ? "This event was deleted. The page waits in case it is defined again." : `There is no event “${event}” here. The page waits in case it is defined.`);
+  missing(
+    deleted
+      ? "This event was deleted. The page waits in case it is defined again."
+      : `There is no event “${event}” here. The page waits in case it is defined.`,
+  );
 }
 
 function missing(text) {

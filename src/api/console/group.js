@@ -38,7 +38,8 @@ export class GroupModel {
   }
 
   #at(revision) {
-    this.#revisions.at(revision);
+    // There is no state to read anew here: after the alarm it goes on from where the server is.
+    if (!this.#revisions.at(revision)) this.restart();
   }
 
   /** Totals are absolute: what is new is the difference to the last. Of an event seen first only its seats are known. */

@@ -16,13 +16,19 @@ export class MapLegend extends HTMLElement {
 
   connectedCallback() {
     if (this.firstChild) return;
-    const swatches = STATUSES.map((status, code) => h("li", {}, h("canvas", { "data-code": code, "aria-hidden": "true" }), ` ${status} `, this.#counts[code]));
+    const swatches = STATUSES.map((status, code) =>
+      h("li", {}, h("canvas", { "data-code": code, "aria-hidden": "true" }), ` ${status} `, this.#counts[code]),
+    );
     this.#switch.addEventListener("change", () => {
       this.#categories.hidden = !this.#switch.checked;
       this.dispatchEvent(new CustomEvent("by-category", { detail: { on: this.#switch.checked } }));
       this.update();
     });
-    this.append(h("ul", { class: "legend", "data-test": "legend" }, swatches), h("label", { class: "switch" }, this.#switch, " colour by category"), this.#categories);
+    this.append(
+      h("ul", { class: "legend", "data-test": "legend" }, swatches),
+      h("label", { class: "switch" }, this.#switch, " colour by category"),
+      this.#categories,
+    );
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.#draw());
     this.#draw();
   }
@@ -31,7 +37,15 @@ export class MapLegend extends HTMLElement {
     this.#table = table;
     const names = [...new Set(table.category)];
     this.#free = new Map(names.map((name) => [name, h("span", { class: "number" })]));
-    const items = names.map((name, at) => h("li", {}, h("canvas", { "data-category": Math.min(at, CATEGORY_COLOURS - 1), "aria-hidden": "true" }), ` ${name || "no category"} `, this.#free.get(name)));
+    const items = names.map((name, at) =>
+      h(
+        "li",
+        {},
+        h("canvas", { "data-category": Math.min(at, CATEGORY_COLOURS - 1), "aria-hidden": "true" }),
+        ` ${name || "no category"} `,
+        this.#free.get(name),
+      ),
+    );
     this.#categories.replaceChildren(...items);
     this.#switch.parentElement.hidden = names.length < 2;
     this.#draw();
@@ -45,7 +59,8 @@ export class MapLegend extends HTMLElement {
     if (this.#categories.hidden) return;
     const free = new Map();
     for (let seat = 0; seat < this.#table.size; seat++) {
-      if (this.#table.code(seat) === 0) free.set(this.#table.category[seat], (free.get(this.#table.category[seat]) ?? 0) + 1);
+      if (this.#table.code(seat) === 0)
+        free.set(this.#table.category[seat], (free.get(this.#table.category[seat]) ?? 0) + 1);
     }
     for (const [name, element] of this.#free) setText(element, `${count(free.get(name) ?? 0)} free`);
   }

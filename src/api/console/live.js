@@ -23,7 +23,10 @@ export function liveEvent(event, views, { onAbout, onFrame, onCount, onMissing }
   const counted = throttle(() => {
     views.legend?.update();
     onCount?.(model);
-    if (model.totals) say(`${count(model.totals.available)} available, ${count(model.totals.held)} held, ${count(model.totals.booked)} booked`);
+    if (model.totals)
+      say(
+        `${count(model.totals.available)} available, ${count(model.totals.held)} held, ${count(model.totals.booked)} booked`,
+      );
   }, COUNT_EVERY_MS);
 
   const frame = perFrame(() => {

@@ -45,7 +45,8 @@ export class SeatMap extends HTMLElement {
     this.tabIndex = 0;
     this.setAttribute("role", "application");
     this.setAttribute("aria-roledescription", "seat map");
-    const button = (label, name, test, act) => h("button", { type: "button", "aria-label": name, title: name, "data-test": test, onclick: act }, label);
+    const button = (label, name, test, act) =>
+      h("button", { type: "button", "aria-label": name, title: name, "data-test": test, onclick: act }, label);
     const buttons = [
       button("+", "Zoom in", "zoom-in", () => this.zoom(1.5)),
       button("−", "Zoom out", "zoom-out", () => this.zoom(1 / 1.5)),
@@ -67,7 +68,10 @@ export class SeatMap extends HTMLElement {
     this.#layout = new Layout(table);
     const names = [...new Set(table.category)];
     this.#categories = new Map(names.map((name, at) => [name, Math.min(at, CATEGORY_COLOURS - 1)]));
-    const same = before && before.size === this.#layout.size && ["left", "top", "right", "bottom"].every((side) => before.box[side] === this.#layout.box[side]);
+    const same =
+      before &&
+      before.size === this.#layout.size &&
+      ["left", "top", "right", "bottom"].every((side) => before.box[side] === this.#layout.box[side]);
     this.#picture.show(this.#layout, table, (...seat) => this.#colour(...seat));
     this.#touched.clear();
     [this.#selected, this.#mine, this.#hover, this.#focus] = [new Set(), new Set(), -1, -1];
@@ -102,7 +106,8 @@ export class SeatMap extends HTMLElement {
     if (seat >= 0) {
       const [x, y] = this.#place(seat);
       const { width, height } = this.#base;
-      if (x < 0 || y < 0 || x > width || y > height) this.#pan = [this.#pan[0] + Math.round(x - width / 2), this.#pan[1] + Math.round(y - height / 2)];
+      if (x < 0 || y < 0 || x > width || y > height)
+        this.#pan = [this.#pan[0] + Math.round(x - width / 2), this.#pan[1] + Math.round(y - height / 2)];
     }
     this.#frame();
   }
@@ -140,7 +145,9 @@ export class SeatMap extends HTMLElement {
     const most = (SEAT_MAX * devicePixelRatio * 0.5) / seat;
     const fits = Math.min((width - 2 * margin) / (right - left + seat), (height - 2 * margin) / (bottom - top + seat));
     this.#fit = this.#scale = Math.max(1e-6, Math.min(most, fits));
-    this.#pan = [((left + right) / 2) * this.#scale - width / 2, ((top + bottom) / 2) * this.#scale - height / 2].map(Math.round);
+    this.#pan = [((left + right) / 2) * this.#scale - width / 2, ((top + bottom) / 2) * this.#scale - height / 2].map(
+      Math.round,
+    );
     this.#moved = false;
     this.#redraw();
   }
@@ -176,8 +183,12 @@ export class SeatMap extends HTMLElement {
   /** Keeps some of the plan in view. */
   #clamp() {
     const { left, top, right, bottom } = this.#layout?.box ?? { left: 0, top: 0, right: 0, bottom: 0 };
-    const bound = (pan, from, to, size) => Math.round(Math.max(from * this.#scale - size * 0.8, Math.min(to * this.#scale - size * 0.2, pan)));
-    this.#pan = [bound(this.#pan[0], left, right, this.#base.width), bound(this.#pan[1], top, bottom, this.#base.height)];
+    const bound = (pan, from, to, size) =>
+      Math.round(Math.max(from * this.#scale - size * 0.8, Math.min(to * this.#scale - size * 0.2, pan)));
+    this.#pan = [
+      bound(this.#pan[0], left, right, this.#base.width),
+      bound(this.#pan[1], top, bottom, this.#base.height),
+    ];
   }
 
   #resize() {

@@ -15,7 +15,11 @@ export class OversellMeter extends HTMLElement {
   connectedCallback() {
     if (this.firstChild) return;
     this.dataset.state = "waiting";
-    this.append(this.#sign, h("div", { class: "big" }, this.#number, " ", this.#word), h("div", {}, this.#facts, this.#note, this.#findings));
+    this.append(
+      this.#sign,
+      h("div", { class: "big" }, this.#number, " ", this.#word),
+      h("div", {}, this.#facts, this.#note, this.#findings),
+    );
   }
 
   show(auditor) {
@@ -36,7 +40,9 @@ export class OversellMeter extends HTMLElement {
     this.#note.hidden = !auditor.failing;
     setText(this.#note, auditor.failing ? `Auditing waits: ${auditor.failing}. These are the last numbers.` : "");
     if (this.#findings.children.length !== auditor.findings.length) {
-      this.#findings.replaceChildren(...auditor.findings.map(({ text, version }) => h("li", {}, `${text} (seen at version ${count(version)})`)));
+      this.#findings.replaceChildren(
+        ...auditor.findings.map(({ text, version }) => h("li", {}, `${text} (seen at version ${count(version)})`)),
+      );
     }
   }
 }

@@ -90,7 +90,10 @@ export class Dense {
     const before = this.last;
     if (before === null || position > before) this.last = position;
     if (before === null || position === before + 1) return true;
-    const what = position <= before ? `${position} came again after ${before}` : `${before + 1} is missing: ${position} came after ${before}`;
+    const what =
+      position <= before
+        ? `${position} came again after ${before}`
+        : `${before + 1} is missing: ${position} came after ${before}`;
     this.#alarms.raise(`${this.#name} ${what}`);
     return false;
   }
@@ -220,7 +223,10 @@ export function summary(changes) {
   const named = changes.slice(0, NAMED_MAX);
   const texts = named.map((change, at) => {
     // Seats of one status share the word.
-    if (change.seat !== undefined) return change.status === named[at + 1]?.status && named[at + 1].seat !== undefined ? change.seat : `${change.seat} ${change.status}`;
+    if (change.seat !== undefined)
+      return change.status === named[at + 1]?.status && named[at + 1].seat !== undefined
+        ? change.seat
+        : `${change.seat} ${change.status}`;
     if (change.status === "removed") return `${change.pool} removed`;
     return `${change.pool} ${change.available.toLocaleString("en")} of ${change.capacity.toLocaleString("en")} available`;
   });

@@ -38,16 +38,38 @@ export class NodeCards extends HTMLElement {
   }
 
   #card(id) {
-    const card = { title: h("h3", {}), role: h("span", { class: "badge" }), facts: h("dl", { class: "pairs" }), message: h("p", { class: "quiet", role: "status", "data-test": "node-message" }) };
+    const card = {
+      title: h("h3", {}),
+      role: h("span", { class: "badge" }),
+      facts: h("dl", { class: "pairs" }),
+      message: h("p", { class: "quiet", role: "status", "data-test": "node-message" }),
+    };
     card.link = h("a", { "data-test": "node-console", title: "The console of this node" });
     card.own = h("span", {}, " (this page)");
     card.buttons = h("div", { class: "buttons small" });
     card.actions = Object.entries(ACTIONS).map(([action, { title }]) => {
-      const button = h("button", { type: "button", title, "data-test": `node-${action}`, "aria-label": `${action} node ${id}`, onclick: () => this.#act(card, id, action) }, action);
+      const button = h(
+        "button",
+        {
+          type: "button",
+          title,
+          "data-test": `node-${action}`,
+          "aria-label": `${action} node ${id}`,
+          onclick: () => this.#act(card, id, action),
+        },
+        action,
+      );
       return { action, button };
     });
     card.buttons.append(...card.actions.map(({ button }) => button));
-    card.element = h("article", { class: "node", "data-test": "node", "data-id": id }, h("div", { class: "line" }, card.title, card.role), card.facts, card.buttons, card.message);
+    card.element = h(
+      "article",
+      { class: "node", "data-test": "node", "data-id": id },
+      h("div", { class: "line" }, card.title, card.role),
+      card.facts,
+      card.buttons,
+      card.message,
+    );
     return card;
   }
 
@@ -63,17 +85,26 @@ export class NodeCards extends HTMLElement {
     card.own.hidden = node.id !== this.own;
     const rows = [
       ["log lag", node.log_lag === null || node.log_lag === undefined ? "–" : `${count(node.log_lag)} entries`],
-      ["clock skew", node.clock_skew_ms === null || node.clock_skew_ms === undefined ? "–" : `${count(node.clock_skew_ms)} ms`],
+      [
+        "clock skew",
+        node.clock_skew_ms === null || node.clock_skew_ms === undefined ? "–" : `${count(node.clock_skew_ms)} ms`,
+      ],
       ["version", node.version ?? "–"],
       ["region", node.region || "–"],
     ];
-    if (!card.facts.firstChild) card.facts.append(...rows.flatMap(() => [h("dt"), h("dd")]), h("dt", {}, "address"), h("dd", {}, card.link, card.own));
+    if (!card.facts.firstChild)
+      card.facts.append(
+        ...rows.flatMap(() => [h("dt"), h("dd")]),
+        h("dt", {}, "address"),
+        h("dd", {}, card.link, card.own),
+      );
     rows.forEach(([name, value], at) => {
       setText(card.facts.children[2 * at], name);
       setText(card.facts.children[2 * at + 1], value);
     });
     card.buttons.hidden = !dev;
-    for (const { action, button } of card.actions) button.disabled = !ACTIONS[action].when.includes(state === "unreachable" ? "running" : state);
+    for (const { action, button } of card.actions)
+      button.disabled = !ACTIONS[action].when.includes(state === "unreachable" ? "running" : state);
   }
 
   async #act(card, id, action) {
@@ -83,7 +114,12 @@ export class NodeCards extends HTMLElement {
       setText(card.message, status < 300 ? "" : `${action}: ${body?.detail ?? body?.title ?? `status ${status}`}`);
     } catch {
       // Killing or pausing the node that serves this page takes the answer with it.
-      setText(card.message, id === this.own ? `${action}: this page's own node; it comes back by itself or from another node's console` : `${action}: no answer`);
+      setText(
+        card.message,
+        id === this.own
+          ? `${action}: this page's own node; it comes back by itself or from another node's console`
+          : `${action}: no answer`,
+      );
     }
     setTimeout(setText, MESSAGE_MS, card.message, "");
     this.onaction({ id, action });

@@ -51,7 +51,12 @@ function names(context, view, dpr) {
     const [left, top] = [x * view.scale - view.pan[0], y * view.scale - view.pan[1]];
     const wide = context.measureText(name).width;
     if (width * view.scale < wide) continue;
-    if (taken.some((other) => Math.abs(other.left - left) < (other.wide + wide) / 2 + 3 * dpr && Math.abs(other.top - top) < tall)) continue;
+    if (
+      taken.some(
+        (other) => Math.abs(other.left - left) < (other.wide + wide) / 2 + 3 * dpr && Math.abs(other.top - top) < tall,
+      )
+    )
+      continue;
     taken.push({ left, top, wide });
     context.strokeText(name, left, top);
     context.fillText(name, left, top);

@@ -62,7 +62,14 @@ export class BuyerPanel extends HTMLElement {
     this.#message.hidden = tone === null;
     if (tone === null) return;
     this.#message.dataset.tone = tone;
-    this.#message.replaceChildren(h("strong", {}, title), h("ul", {}, lines.map((line) => h("li", { "data-test": "message-line" }, line))));
+    this.#message.replaceChildren(
+      h("strong", {}, title),
+      h(
+        "ul",
+        {},
+        lines.map((line) => h("li", { "data-test": "message-line" }, line)),
+      ),
+    );
   }
 
   #draw() {
@@ -71,21 +78,39 @@ export class BuyerPanel extends HTMLElement {
     setText(this.#title, TITLES[stage]);
     // The field for the customer keeps its text and focus while the choice changes around it.
     const focused = this.contains(document.activeElement) ? document.activeElement.dataset.test : null;
-    this.#stage.replaceChildren(...{ choosing: () => this.#choosing(), held: () => this.#held(), expired: () => this.#expired(), booked: () => this.#booked() }[stage]());
+    this.#stage.replaceChildren(
+      ...{
+        choosing: () => this.#choosing(),
+        held: () => this.#held(),
+        expired: () => this.#expired(),
+        booked: () => this.#booked(),
+      }[stage](),
+    );
     if (focused) this.querySelector(`[data-test="${focused}"]`)?.focus();
     this.#progress();
     this.#tick();
   }
 
   #button(test, text, act, kind = "") {
-    return h("button", { type: "button", "data-test": test, class: kind, disabled: Boolean(this.#purchase.pending), onclick: act }, text);
+    return h(
+      "button",
+      { type: "button", "data-test": test, class: kind, disabled: Boolean(this.#purchase.pending), onclick: act },
+      text,
+    );
   }
 
   #items(items, test) {
-    const words = items.map(({ seat, pool, quantity }) => seat ?? `${count(quantity ?? 1)} × ${this.#actions.nameOf(pool)}`);
+    const words = items.map(
+      ({ seat, pool, quantity }) => seat ?? `${count(quantity ?? 1)} × ${this.#actions.nameOf(pool)}`,
+    );
     const more = words.length - SHOWN_MAX;
     const shown = words.slice(0, SHOWN_MAX).map((word) => h("li", {}, word));
-    return h("ul", { class: "chips", "data-test": test }, shown, more > 0 ? h("li", { class: "quiet" }, `and ${count(more)} more`) : null);
+    return h(
+      "ul",
+      { class: "chips", "data-test": test },
+      shown,
+      more > 0 ? h("li", { class: "quiet" }, `and ${count(more)} more`) : null,
+    );
   }
 
   #chosen() {
@@ -96,10 +121,20 @@ export class BuyerPanel extends HTMLElement {
   #choosing() {
     const items = this.#chosen();
     const units = items.reduce((sum, { quantity }) => sum + (quantity ?? 1), 0);
-    const customer = h("input", { "data-test": "customer", value: this.#purchase.state.customer, maxlength: 128, autocomplete: "off" });
+    const customer = h("input", {
+      "data-test": "customer",
+      value: this.#purchase.state.customer,
+      maxlength: 128,
+      autocomplete: "off",
+    });
     customer.addEventListener("input", () => this.#purchase.setCustomer(customer.value.trim()));
     const limit = this.#limit ? ` (at most ${count(this.#limit)} each)` : "";
-    const reserve = this.#button("reserve", units ? `Reserve ${count(units)}` : "Reserve", () => this.#actions.reserve(), "main");
+    const reserve = this.#button(
+      "reserve",
+      units ? `Reserve ${count(units)}` : "Reserve",
+      () => this.#actions.reserve(),
+      "main",
+    );
     reserve.disabled ||= units === 0;
     return [
       items.length ? this.#items(items, "chosen") : h("p", { class: "quiet" }, "Nothing chosen yet."),
@@ -111,19 +146,41 @@ export class BuyerPanel extends HTMLElement {
   #held() {
     const { hold, order } = this.#purchase.state;
     const adding = this.#chosen();
-    const add = adding.length ? [h("p", { class: "quiet" }, "Chosen as well:"), this.#items(adding, "chosen"), h("div", { class: "buttons" }, this.#button("reserve", "Add to the hold", () => this.#actions.reserve()))] : [];
+    const add = adding.length
+      ? [
+          h("p", { class: "quiet" }, "Chosen as well:"),
+          this.#items(adding, "chosen"),
+          h(
+            "div",
+            { class: "buttons" },
+            this.#button("reserve", "Add to the hold", () => this.#actions.reserve()),
+          ),
+        ]
+      : [];
     return [
       this.#items(hold.items, "hold-items"),
-      h("p", { class: "countdown" }, h("b", { class: "number", "data-test": "countdown", role: "timer" }, ""), " left to book"),
+      h(
+        "p",
+        { class: "countdown" },
+        h("b", { class: "number", "data-test": "countdown", role: "timer" }, ""),
+        " left to book",
+      ),
       h(
         "div",
         { class: "buttons" },
         this.#button("book", "Book", () => (this.say(null), this.#purchase.book()), "main"),
-        this.#button("extend", "More time", () => (this.say(null), this.#purchase.act("extend", { token: hold.token, ttl_ms: this.#ttlMs ?? 600_000 }))),
+        this.#button(
+          "extend",
+          "More time",
+          () => (this.say(null), this.#purchase.act("extend", { token: hold.token, ttl_ms: this.#ttlMs ?? 600_000 })),
+        ),
         this.#button("let-go", "Let go", () => (this.say(null), this.#purchase.act("release", { token: hold.token }))),
       ),
       ...add,
-      facts([["order", order, "order-id"], ["hold", hold.token, "hold-token"]]),
+      facts([
+        ["order", order, "order-id"],
+        ["hold", hold.token, "hold-token"],
+      ]),
     ];
   }
 
@@ -135,7 +192,12 @@ export class BuyerPanel extends HTMLElement {
       h(
         "div",
         { class: "buttons" },
-        this.#button("book-anyway", "Book if all is still free", () => (this.say(null), this.#purchase.book("rebook")), "main"),
+        this.#button(
+          "book-anyway",
+          "Book if all is still free",
+          () => (this.say(null), this.#purchase.book("rebook")),
+          "main",
+        ),
         this.#button("start-over", "Choose again", () => (this.say(null), this.#purchase.startOver())),
       ),
       facts([["order", order, "order-id"]]),
@@ -145,10 +207,22 @@ export class BuyerPanel extends HTMLElement {
   #booked() {
     const { receipt } = this.#purchase.state;
     return [
-      h("p", { class: "good", "data-test": "receipt" }, "✓ Yours. This sale is on the disks of a majority of the nodes and is kept."),
+      h(
+        "p",
+        { class: "good", "data-test": "receipt" },
+        "✓ Yours. This sale is on the disks of a majority of the nodes and is kept.",
+      ),
       this.#items(receipt.items, "hold-items"),
-      facts([["order", receipt.order, "receipt-order"], ["customer", receipt.customer, null], ["booked at", receipt.booked_at, null]]),
-      h("div", { class: "buttons" }, this.#button("start-over", "Buy more", () => (this.say(null), this.#purchase.startOver()))),
+      facts([
+        ["order", receipt.order, "receipt-order"],
+        ["customer", receipt.customer, null],
+        ["booked at", receipt.booked_at, null],
+      ]),
+      h(
+        "div",
+        { class: "buttons" },
+        this.#button("start-over", "Buy more", () => (this.say(null), this.#purchase.startOver())),
+      ),
     ];
   }
 
@@ -158,14 +232,26 @@ export class BuyerPanel extends HTMLElement {
     this.#pending.hidden = !pending;
     if (!pending) return this.#pending.replaceChildren();
     const { phase = "asking", attempt = 1, retryInMs = 0 } = progress ?? {};
-    const next = retryInMs > 0 ? ` Asked ${attempt}×, again in ${Math.ceil(retryInMs / 1000)} s.` : attempt > 1 ? ` Asking for the ${attempt}. time.` : "";
+    const next =
+      retryInMs > 0
+        ? ` Asked ${attempt}×, again in ${Math.ceil(retryInMs / 1000)} s.`
+        : attempt > 1
+          ? ` Asking for the ${attempt}. time.`
+          : "";
     const text = {
       asking: `${DOING[pending.op]}…${next}`,
       busy: `The cluster cannot take it right now (${progress?.problem?.title ?? "busy"}). Nothing has happened yet.${next}`,
       unknown: `It is not known yet whether ${DOING[pending.op]} worked: no answer came in time. The same request is asked again under the same key, so it can happen only once.${next}`,
       voiding: "Finding out for certain: the key is being voided. Either it had happened, or it never will.",
     }[phase];
-    const giveUp = phase === "unknown" ? h("button", { type: "button", "data-test": "give-up", onclick: () => this.#purchase.giveUp() }, "Give up and find out") : null;
+    const giveUp =
+      phase === "unknown"
+        ? h(
+            "button",
+            { type: "button", "data-test": "give-up", onclick: () => this.#purchase.giveUp() },
+            "Give up and find out",
+          )
+        : null;
     this.#pending.dataset.phase = phase;
     this.#pending.replaceChildren(h("p", { "data-test": "pending-text" }, text), giveUp ?? "");
   }
@@ -189,7 +275,11 @@ export class BuyerPanel extends HTMLElement {
 
 function facts(rows) {
   const known = rows.filter(([, value]) => value);
-  return h("dl", { class: "pairs" }, known.flatMap(([name, value, test]) => [h("dt", {}, name), h("dd", { "data-test": test }, value)]));
+  return h(
+    "dl",
+    { class: "pairs" },
+    known.flatMap(([name, value, test]) => [h("dt", {}, name), h("dd", { "data-test": test }, value)]),
+  );
 }
 
 customElements.define("buyer-panel", BuyerPanel);

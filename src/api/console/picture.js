@@ -60,7 +60,8 @@ export class Picture {
     [this.#scale, this.#pan] = [scale, pan];
     const { width, height } = this.#canvas;
     const [dx, dy] = this.#drawn ? [pan[0] - this.#drawn.pan[0], pan[1] - this.#drawn.pan[1]] : [0, 0];
-    const shiftable = this.#drawn?.scale === scale && !this.#drawn.blurred && Math.abs(dx) < width && Math.abs(dy) < height;
+    const shiftable =
+      this.#drawn?.scale === scale && !this.#drawn.blurred && Math.abs(dx) < width && Math.abs(dy) < height;
     if (shiftable && touched.size <= TOUCHED_MAX) {
       if (dx || dy) this.#shift(dx, dy);
       for (const seat of touched) this.#touch(seat);
@@ -116,7 +117,9 @@ export class Picture {
     context.clip();
     context.fillStyle = this.colours.ground;
     context.fillRect(left, top, width, height);
-    this.#visit(left, top, width, height, (seat, x, y, code) => this.#painter.draw(x, y, code, this.#colourOf(seat, code, this.colours)));
+    this.#visit(left, top, width, height, (seat, x, y, code) =>
+      this.#painter.draw(x, y, code, this.#colourOf(seat, code, this.colours)),
+    );
     context.restore();
   }
 

@@ -20,8 +20,12 @@ export class PoolBars extends HTMLElement {
     const row = this.#rows.get(pool.id);
     if (!row) return;
     setText(row.available, count(pool.available));
-    setText(row.rest, ` of ${count(pool.capacity)} available · ${count(pool.held)} held · ${count(pool.booked)} booked · ${count(pool.blocked)} blocked`);
-    for (const part of PARTS) row[part].style.setProperty("width", `${pool.capacity ? (100 * pool[part]) / pool.capacity : 0}%`);
+    setText(
+      row.rest,
+      ` of ${count(pool.capacity)} available · ${count(pool.held)} held · ${count(pool.booked)} booked · ${count(pool.blocked)} blocked`,
+    );
+    for (const part of PARTS)
+      row[part].style.setProperty("width", `${pool.capacity ? (100 * pool[part]) / pool.capacity : 0}%`);
     if (row.input) row.input.max = pool.available;
   }
 
@@ -43,8 +47,17 @@ export class PoolBars extends HTMLElement {
     row.element = h(
       "div",
       { class: "pool", "data-test": "pool", "data-id": pool.id },
-      h("div", { class: "line" }, h("span", {}, h("span", { class: "pool-name" }, label), about), this.#stepper(row, pool, label, quantity)),
-      h("div", { class: "bar", "aria-hidden": "true" }, PARTS.map((part) => row[part])),
+      h(
+        "div",
+        { class: "line" },
+        h("span", {}, h("span", { class: "pool-name" }, label), about),
+        this.#stepper(row, pool, label, quantity),
+      ),
+      h(
+        "div",
+        { class: "bar", "aria-hidden": "true" },
+        PARTS.map((part) => row[part]),
+      ),
       h("div", { class: "pool-numbers" }, row.available, row.rest),
     );
     return row;
@@ -53,14 +66,31 @@ export class PoolBars extends HTMLElement {
   #stepper(row, pool, label, quantity) {
     if (!this.hasAttribute("selectable")) return null;
     const tell = () => this.dispatchEvent(new CustomEvent("quantity", { detail: { pool: pool.id } }));
-    const input = h("input", { type: "number", min: 0, step: 1, inputmode: "numeric", value: quantity, "data-test": "pool-quantity", "aria-label": `How many of ${label}`, oninput: tell });
+    const input = h("input", {
+      type: "number",
+      min: 0,
+      step: 1,
+      inputmode: "numeric",
+      value: quantity,
+      "data-test": "pool-quantity",
+      "aria-label": `How many of ${label}`,
+      oninput: tell,
+    });
     row.input = input;
     const step = (by) => () => {
       input.value = Math.max(0, Math.floor(Number(input.value) || 0) + by);
       tell();
     };
-    const less = h("button", { type: "button", "aria-label": `one ${label} less`, "data-test": "pool-less", onclick: step(-1) }, "−");
-    const more = h("button", { type: "button", "aria-label": `one ${label} more`, "data-test": "pool-more", onclick: step(1) }, "+");
+    const less = h(
+      "button",
+      { type: "button", "aria-label": `one ${label} less`, "data-test": "pool-less", onclick: step(-1) },
+      "−",
+    );
+    const more = h(
+      "button",
+      { type: "button", "aria-label": `one ${label} more`, "data-test": "pool-more", onclick: step(1) },
+      "+",
+    );
     return h("span", { class: "stepper" }, less, input, more);
   }
 }

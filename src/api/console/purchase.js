@@ -22,7 +22,7 @@ export class Purchase extends EventTarget {
     this.event = event;
     this.#store = store;
     this.#name = `lastseat.buyer.${event}`;
-    this.#env = { read, Command, now: () => performance.now(), ...env };
+    this.#env = { read, Command, now: () => performance.now(), channel: buyersChannel, ...env };
     this.state = { ...FRESH, tab: randomId("tab-"), customer: randomId("buyer-").slice(0, 12) };
   }
 
@@ -38,8 +38,8 @@ export class Purchase extends EventTarget {
   /** Takes up what this tab had before a reload, and finishes a request whose answer never came. */
   async resume() {
     const stored = JSON.parse(this.#store.getItem(this.#name) ?? "null");
-    if (stored && !(await takenByAnotherTab(stored.tab))) Object.assign(this.state, stored);
-    answerClaims(() => this.state.tab);
+    if (stored && !(await takenByAnotherTab(this.#env.channel(), stored.tab))) Object.assign(this.state, stored);
+    answerClaims(this.#env.channel(), () => this.state.tab);
     this.#save();
     const { pending, stage } = this.state;
     if (pending) await this.#run(pending, true);
@@ -117,7 +117,8 @@ export class Purchase extends EventTarget {
       return;
     }
     const code = answer.body?.code;
-    if (answer.outcome === "rejected" && body.token && (code === "hold_expired" || code === "hold_not_found")) this.#ended();
+    if (answer.outcome === "rejected" && body.token && (code === "hold_expired" || code === "hold_not_found"))
+      this.#ended();
   }
 
   /** `askedAt`: the count began later than this, so the countdown shown is never too long. */
@@ -143,10 +144,9 @@ export class Purchase extends EventTarget {
 }
 
 // A duplicated tab starts with a copy of sessionStorage: whoever has the state already says so, and the copy begins anew.
-const channel = () => (globalThis.BroadcastChannel ? new BroadcastChannel("lastseat.buyers") : null);
+const buyersChannel = () => (globalThis.BroadcastChannel ? new BroadcastChannel("lastseat.buyers") : null);
 
-function takenByAnotherTab(tab) {
-  const line = channel();
+function takenByAnotherTab(line, tab) {
   if (!line) return Promise.resolve(false);
   return new Promise((resolve) => {
     const end = (taken) => {
@@ -160,7 +160,6 @@ function takenByAnotherTab(tab) {
   });
 }
 
-function answerClaims(tab) {
-  const line = channel();
+function answerClaims(line, tab) {
   if (line) line.onmessage = ({ data }) => data.claim === tab() && line.postMessage({ taken: tab() });
 }

@@ -29,12 +29,22 @@ export class SeatList extends HTMLElement {
   setSeats(table, picked) {
     this.#table = table;
     this.#picked = picked ?? this.#picked;
-    this.#sections = sections(table).map(({ name, rows, size }) => ({ name, size, lines: lines(rows), seats: [...rows.values()].flat() }));
+    this.#sections = sections(table).map(({ name, rows, size }) => ({
+      name,
+      size,
+      lines: lines(rows),
+      seats: [...rows.values()].flat(),
+    }));
     const { section, line } = this.#open;
     this.#open = { section: -1, line: -1 };
     const list = this.#sections.map(({ name, size }, at) => {
       const label = name === "" ? "Seats" : name;
-      return item(1, { "data-section": at, "aria-expanded": false, "data-test": "list-section" }, h("span", {}, `${label} `), h("span", { class: "quiet" }, `${count(size)} seats`));
+      return item(
+        1,
+        { "data-section": at, "aria-expanded": false, "data-test": "list-section" },
+        h("span", {}, `${label} `),
+        h("span", { class: "quiet" }, `${count(size)} seats`),
+      );
     });
     this.replaceChildren(...list);
     if (list.length) list[0].tabIndex = 0;
@@ -60,7 +70,10 @@ export class SeatList extends HTMLElement {
     const mark = this.#picked(seat);
     element.dataset.status = status;
     element.setAttribute("aria-selected", mark !== null);
-    element.setAttribute("aria-label", `seat ${this.#table.number[seat] || this.#table.ids[seat]}, ${mark ?? status}${this.#table.category[seat] ? `, ${this.#table.category[seat]}` : ""}`);
+    element.setAttribute(
+      "aria-label",
+      `seat ${this.#table.number[seat] || this.#table.ids[seat]}, ${mark ?? status}${this.#table.category[seat] ? `, ${this.#table.category[seat]}` : ""}`,
+    );
     setText(element, `${this.#table.number[seat] || this.#table.ids[seat]}`);
     element.title = `${this.#table.ids[seat]}: ${mark ?? status}`;
   }
@@ -86,7 +99,12 @@ export class SeatList extends HTMLElement {
     if (closing) return;
     element.setAttribute("aria-expanded", "true");
     const rows = this.#sections[at].lines.map(({ name }, index) =>
-      item(2, { "data-line": index, "aria-expanded": false, "data-test": "list-row" }, h("span", {}, `${name} `), h("span", { class: "quiet" })),
+      item(
+        2,
+        { "data-line": index, "aria-expanded": false, "data-test": "list-row" },
+        h("span", {}, `${name} `),
+        h("span", { class: "quiet" }),
+      ),
     );
     element.append(h("ul", { role: "group" }, rows));
     if (rows.length === 1 || line >= 0) this.#toggleLine(rows[Math.max(0, line)] ?? rows[0]);
@@ -104,7 +122,12 @@ export class SeatList extends HTMLElement {
     element.setAttribute("aria-expanded", "true");
     const seats = this.#sections[this.#open.section].lines[at].seats;
     const made = seats.map((seat) => {
-      const one = item(3, { "data-seat": seat, "data-test": "list-seat", "data-id": this.#table.ids[seat], class: "seat" });
+      const one = item(3, {
+        "data-seat": seat,
+        "data-test": "list-seat",
+        "data-id": this.#table.ids[seat],
+        class: "seat",
+      });
       this.#shown.set(seat, one);
       this.#label(seat);
       return one;
@@ -148,7 +171,12 @@ export class SeatList extends HTMLElement {
       Home: () => all[0],
       End: () => all.at(-1),
       ArrowRight: () => (open === "false" ? void this.#act(at) : all[index + 1]),
-      ArrowLeft: () => (open === "true" ? void this.#act(at) : level === 3 && all[index - 1]?.dataset.seat !== undefined ? all[index - 1] : at.parentElement.closest("[role=treeitem]")),
+      ArrowLeft: () =>
+        open === "true"
+          ? void this.#act(at)
+          : level === 3 && all[index - 1]?.dataset.seat !== undefined
+            ? all[index - 1]
+            : at.parentElement.closest("[role=treeitem]"),
       Enter: () => void this.#act(at),
       " ": () => void this.#act(at),
     }[event.key];
@@ -160,7 +188,16 @@ export class SeatList extends HTMLElement {
 }
 
 function item(level, attributes, ...children) {
-  return h("li", { role: "treeitem", "aria-level": level, tabindex: -1, ...Object.fromEntries(Object.entries(attributes).map(([name, value]) => [name, String(value)])) }, ...children);
+  return h(
+    "li",
+    {
+      role: "treeitem",
+      "aria-level": level,
+      tabindex: -1,
+      ...Object.fromEntries(Object.entries(attributes).map(([name, value]) => [name, String(value)])),
+    },
+    ...children,
+  );
 }
 
 function collapse(element) {

@@ -134,7 +134,11 @@ export class ChangeStream {
 
   constructor(options) {
     this.#options = options;
-    const ours = { fetch: (...a) => fetch(...a), setTimeout: (...a) => setTimeout(...a), clearTimeout: (t) => clearTimeout(t) };
+    const ours = {
+      fetch: (...a) => fetch(...a),
+      setTimeout: (...a) => setTimeout(...a),
+      clearTimeout: (t) => clearTimeout(t),
+    };
     this.#env = { ...ours, random: Math.random, ...options.env };
   }
 
@@ -191,7 +195,9 @@ export class ChangeStream {
         this.#anew = end.why;
         this.#options.onRestart?.();
       }
-      const pause = end.now ? 0 : Math.max(end.pauseMs ?? 0, end.gone ? GONE_RETRY_MS : backoffMs(this.#attempt++, this.#env.random));
+      const pause = end.now
+        ? 0
+        : Math.max(end.pauseMs ?? 0, end.gone ? GONE_RETRY_MS : backoffMs(this.#attempt++, this.#env.random));
       if (pause > 0) await this.#pause(end.gone ? "gone" : "waiting", end.why, pause);
     }
   }

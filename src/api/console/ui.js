@@ -50,11 +50,14 @@ export function throttle(call, ms) {
   let last = -Infinity;
   return () => {
     if (timer !== null) return;
-    timer = setTimeout(() => {
-      timer = null;
-      last = performance.now();
-      call();
-    }, Math.max(0, last + ms - performance.now()));
+    timer = setTimeout(
+      () => {
+        timer = null;
+        last = performance.now();
+        call();
+      },
+      Math.max(0, last + ms - performance.now()),
+    );
   };
 }
 
@@ -75,21 +78,38 @@ export function eventOfAddress() {
 
 export const pageOf = (page, event) => `${page}.html?event=${encodeURIComponent(event)}`;
 
-const WORDS = { connecting: "connecting", live: "connected", waiting: "reconnecting", gone: "not there", stopped: "paused" };
+const WORDS = {
+  connecting: "connecting",
+  live: "connected",
+  waiting: "reconnecting",
+  gone: "not there",
+  stopped: "paused",
+};
 
 /**
  * `<connection-state>`: what the stream is doing, in words. Feed it the states of a [`ChangeStream`]:
  * `element.show(state)`; `element.onretry` is called by its button.
  */
 export class ConnectionState extends HTMLElement {
-  #state = h("strong", { "data-test": "connection" }, "connecting");
+  // Only the word is announced, not the seconds that run down beside it.
+  #state = h("strong", { "data-test": "connection", role: "status" }, "connecting");
   #detail = h("span", { "data-test": "connection-detail", class: "quiet" });
-  #retry = h("button", { type: "button", hidden: true, "data-test": "retry-now", onclick: () => this.onretry?.() }, "retry now");
+  #retry = h(
+    "button",
+    { type: "button", hidden: true, "data-test": "retry-now", onclick: () => this.onretry?.() },
+    "retry now",
+  );
   #timer = null;
 
   connectedCallback() {
-    this.setAttribute("role", "status");
-    this.replaceChildren(h("span", { class: "dot", "aria-hidden": "true" }), this.#state, " ", this.#detail, " ", this.#retry);
+    this.replaceChildren(
+      h("span", { class: "dot", "aria-hidden": "true" }),
+      this.#state,
+      " ",
+      this.#detail,
+      " ",
+      this.#retry,
+    );
   }
 
   disconnectedCallback() {
@@ -103,12 +123,24 @@ export class ConnectionState extends HTMLElement {
     this.#retry.hidden = !waiting;
     // Connected again: one word that stays the same, so that a poor line is not read aloud again and again.
     setText(this.#state, WORDS[state]);
-    if (state === "live") setText(this.#detail, Number.isInteger(resumed) ? `resumed at ${unit} ${count(resumed)}` : why ? `began anew (${why.toLowerCase()})` : "");
+    if (state === "live")
+      setText(
+        this.#detail,
+        Number.isInteger(resumed)
+          ? `resumed at ${unit} ${count(resumed)}`
+          : why
+            ? `began anew (${why.toLowerCase()})`
+            : "",
+      );
     else if (!waiting) setText(this.#detail, state === "stopped" ? why : "");
     else {
       const end = performance.now() + retryInMs;
       const asked = state === "gone" ? "asked again in" : "in";
-      const tick = () => setText(this.#detail, `${asked} ${Math.max(0, Math.ceil((end - performance.now()) / 1000))} s${why ? ` (${why})` : ""}`);
+      const tick = () =>
+        setText(
+          this.#detail,
+          `${asked} ${Math.max(0, Math.ceil((end - performance.now()) / 1000))} s${why ? ` (${why})` : ""}`,
+        );
       tick();
       this.#timer = setInterval(tick, 500);
     }
@@ -127,7 +159,11 @@ export class AlarmBox extends HTMLElement {
     this.setAttribute("role", "alert");
     const list = alarms.list.map((text) => h("li", {}, text));
     const head = h("strong", {}, `⚠ ${count(alarms.count)} broken promise${alarms.count > 1 ? "s" : ""}`);
-    this.replaceChildren(head, h("ul", {}, list), h("p", {}, "This must never happen. Please keep this page and report it."));
+    this.replaceChildren(
+      head,
+      h("ul", {}, list),
+      h("p", {}, "This must never happen. Please keep this page and report it."),
+    );
   }
 }
 

@@ -29,12 +29,22 @@ async function run(answers, options = {}) {
 
 const held = { status: 201, body: { outcome: "applied", token: "t" } };
 const unknown = { status: 504, outcome: "unknown", code: "unknown", retryable: true };
-const noLeader = { status: 503, outcome: "not_applied", code: "no_leader", retryable: true, headers: { "Retry-After": "3" } };
+const noLeader = {
+  status: 503,
+  outcome: "not_applied",
+  code: "no_leader",
+  retryable: true,
+  headers: { "Retry-After": "3" },
+};
 const early = { status: 409, outcome: "not_applied", code: "seat_booked", retryable: false };
 const no = { status: 409, outcome: "rejected", code: "seat_held", retryable: false };
 
 test("a definite answer is final", async () => {
-  for (const [given, outcome] of [[held, "applied"], [no, "rejected"], [early, "not_applied"]]) {
+  for (const [given, outcome] of [
+    [held, "applied"],
+    [no, "rejected"],
+    [early, "not_applied"],
+  ]) {
     const { answer, asked } = await run([given]);
     assert.equal(answer.outcome, outcome);
     assert.equal(asked.length, 1);
@@ -83,7 +93,10 @@ test("a void that is refused for good leaves it unknown", async () => {
 });
 
 test("taken up after a reload, a refusal without effect says nothing", async () => {
-  const { answer, asked } = await run([early, { status: 200, body: { voided: false, ...{ status: 201, body: held.body } } }], { unknown: true });
+  const { answer, asked } = await run(
+    [early, { status: 200, body: { voided: false, ...{ status: 201, body: held.body } } }],
+    { unknown: true },
+  );
   assert.equal(asked.length, 2);
   assert.equal(answer.outcome, "applied");
 });

@@ -5,17 +5,44 @@ import { test } from "node:test";
 import { ALARMS_MAX, EventModel, RECENT_MAX, summary } from "../model.js";
 
 const totals = { capacity: 12, held: 0, booked: 0, blocked: 0, available: 12 };
-const seat = (id, status = "free") => ({ id, status, section: "Stalls", row: "A", number: 1, category: "premium", x: 1, y: 2 });
+const seat = (id, status = "free") => ({
+  id,
+  status,
+  section: "Stalls",
+  row: "A",
+  number: 1,
+  category: "premium",
+  x: 1,
+  y: 2,
+});
 
 function synced(version = 5) {
   const model = new EventModel();
-  model.take("snapshot", { version, revision: 50, seats: [seat("A-1"), seat("A-2", "booked")], pools: [], totals }, true);
-  model.take("snapshot", { version, revision: 50, seats: [seat("A-3")], pools: [{ id: "floor", capacity: 9, available: 9, name: "Floor" }], totals });
+  model.take(
+    "snapshot",
+    { version, revision: 50, seats: [seat("A-1"), seat("A-2", "booked")], pools: [], totals },
+    true,
+  );
+  model.take("snapshot", {
+    version,
+    revision: 50,
+    seats: [seat("A-3")],
+    pools: [{ id: "floor", capacity: 9, available: 9, name: "Floor" }],
+    totals,
+  });
   assert.deepEqual(model.take("synced", { version }), { all: true });
   return model;
 }
 
-const change = (version, changes, more = {}) => ({ event: "e", version, revision: version + 100, cause: "reserve", changes, totals, ...more });
+const change = (version, changes, more = {}) => ({
+  event: "e",
+  version,
+  revision: version + 100,
+  cause: "reserve",
+  changes,
+  totals,
+  ...more,
+});
 
 test("a snapshot in several messages is one state, in definition order", () => {
   const model = synced();
@@ -41,7 +68,15 @@ test("changes put absolute values in place and keep what they do not name", () =
   const touched = model.take("change", change(6, [{ seat: "A-1", status: "held" }, pool]));
   assert.deepEqual(touched, { seats: [0], pools: ["floor"], redefined: false, resync: false });
   assert.equal(model.seats.status(0), "held");
-  assert.deepEqual(model.pools.get("floor"), { id: "floor", name: "Floor", capacity: 9, held: 2, booked: 1, blocked: 0, available: 6 });
+  assert.deepEqual(model.pools.get("floor"), {
+    id: "floor",
+    name: "Floor",
+    capacity: 9,
+    held: 2,
+    booked: 1,
+    blocked: 0,
+    available: 6,
+  });
   assert.equal(model.revision, 106);
 });
 
@@ -122,6 +157,12 @@ test("a table grows beyond its first size", () => {
 test("a summary names a few items and counts the rest", () => {
   const seats = Array.from({ length: 6 }, (_, i) => ({ seat: `A-${i}`, status: "held" }));
   assert.equal(summary(seats), "A-0, A-1, A-2, A-3 held and 2 more");
-  assert.equal(summary([{ seat: "A-1", status: "held" }, { pool: "floor", available: 1200, capacity: 5000 }]), "A-1 held, floor 1,200 of 5,000 available");
+  assert.equal(
+    summary([
+      { seat: "A-1", status: "held" },
+      { pool: "floor", available: 1200, capacity: 5000 },
+    ]),
+    "A-1 held, floor 1,200 of 5,000 available",
+  );
   assert.equal(summary([]), "no seat or pool changed");
 });

@@ -1,6 +1,15 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { ChangeStream, GONE_RETRY_MS, Parts, RETRY_LONGEST_MS, SILENCE_MS, SseParser, backoffMs, retryAfterMs } from "../stream.js";
+import {
+  ChangeStream,
+  GONE_RETRY_MS,
+  Parts,
+  RETRY_LONGEST_MS,
+  SILENCE_MS,
+  SseParser,
+  backoffMs,
+  retryAfterMs,
+} from "../stream.js";
 
 function parse(...chunks) {
   const seen = [];
@@ -10,14 +19,16 @@ function parse(...chunks) {
 }
 
 test("messages are the same however the bytes are cut", () => {
-  const text = ': hello\r\nevent: change\r\nid: 7\r\ndata: {"a":\r\ndata: 1}\r\n\r\nevent: bookmark\nid: 7\ndata: {}\n\ndata:x\r\r';
+  const text =
+    ': hello\r\nevent: change\r\nid: 7\r\ndata: {"a":\r\ndata: 1}\r\n\r\nevent: bookmark\nid: 7\ndata: {}\n\ndata:x\r\r';
   const whole = parse(text, "\n");
   assert.deepEqual(whole, [
     { type: "change", id: "7", data: '{"a":\n1}' },
     { type: "bookmark", id: "7", data: "{}" },
     { type: "message", id: null, data: "x" },
   ]);
-  for (let cut = 1; cut < text.length; cut++) assert.deepEqual(parse(text.slice(0, cut), text.slice(cut), "\n"), whole, `cut at ${cut}`);
+  for (let cut = 1; cut < text.length; cut++)
+    assert.deepEqual(parse(text.slice(0, cut), text.slice(cut), "\n"), whole, `cut at ${cut}`);
   assert.deepEqual(parse(...text, "\n"), whole);
 });
 
@@ -31,7 +42,7 @@ test("a parser is busy in the middle of a message, not after a comment", () => {
   assert.equal(parser.busy, false);
   parser.push('\n\nevent: snapshot\ndata: {"sea');
   assert.equal(parser.busy, true);
-  parser.push("ts\"\n\n");
+  parser.push('ts"\n\n');
   assert.equal(parser.busy, false);
 });
 
@@ -46,9 +57,18 @@ test("parts of one position are one message; parts out of order are refused", ()
 });
 
 test("back-off doubles to a bound and is never less than half of it", () => {
-  assert.equal(backoffMs(0, () => 1), 500);
-  assert.equal(backoffMs(3, () => 0), 2000);
-  assert.equal(backoffMs(500, () => 1), RETRY_LONGEST_MS);
+  assert.equal(
+    backoffMs(0, () => 1),
+    500,
+  );
+  assert.equal(
+    backoffMs(3, () => 0),
+    2000,
+  );
+  assert.equal(
+    backoffMs(500, () => 1),
+    RETRY_LONGEST_MS,
+  );
 });
 
 test("Retry-After is seconds or a date", () => {
@@ -102,25 +122,37 @@ function scripted(answers, options = {}) {
   return log;
 }
 
-const sse = (text, close = true) => (signal) => {
-  const body = new ReadableStream({
-    start(controller) {
-      controller.enqueue(new TextEncoder().encode(text));
-      if (close) controller.close();
-      else signal.addEventListener("abort", () => controller.error(signal.reason));
-    },
-  });
-  return new Response(body, { headers: { "Content-Type": "text/event-stream" } });
-};
-const problem = (status, code, headers = {}) => () => new Response(JSON.stringify({ title: code, code, status }), { status, headers });
-const message = (type, version, id = true) => `event: ${type}\n${id ? `id: ${version}\n` : ""}data: {"version":${version}}\n\n`;
+const sse =
+  (text, close = true) =>
+  (signal) => {
+    const body = new ReadableStream({
+      start(controller) {
+        controller.enqueue(new TextEncoder().encode(text));
+        if (close) controller.close();
+        else signal.addEventListener("abort", () => controller.error(signal.reason));
+      },
+    });
+    return new Response(body, { headers: { "Content-Type": "text/event-stream" } });
+  };
+const problem =
+  (status, code, headers = {}) =>
+  () =>
+    new Response(JSON.stringify({ title: code, code, status }), { status, headers });
+const message = (type, version, id = true) =>
+  `event: ${type}\n${id ? `id: ${version}\n` : ""}data: {"version":${version}}\n\n`;
 const start = message("snapshot", 5, false) + message("snapshot", 5, false) + message("synced", 5);
 
 test("begins with a snapshot and resumes behind the last message", async () => {
   const log = scripted([sse(start + message("change", 6)), sse(message("change", 7))]);
   await log.done;
   assert.deepEqual(log.urls, ["/changes?snapshot=true", "/changes?after=6", "/changes?after=7"]);
-  assert.deepEqual(log.messages, [["snapshot", 5, true], ["snapshot", 5, false], ["synced", 5, false], ["change", 6, false], ["change", 7, false]]);
+  assert.deepEqual(log.messages, [
+    ["snapshot", 5, true],
+    ["snapshot", 5, false],
+    ["synced", 5, false],
+    ["change", 6, false],
+    ["change", 7, false],
+  ]);
   assert.equal(log.states.filter((s) => s.state === "live")[1].resumed, 6);
 });
 
