@@ -1,15 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import {
-  ChangeStream,
-  GONE_RETRY_MS,
-  Parts,
-  RETRY_LONGEST_MS,
-  SILENCE_MS,
-  SseParser,
-  backoffMs,
-  retryAfterMs,
-} from "../stream.js";
+import { Parts, SseParser } from "../sse.js";
+import { ChangeStream, GONE_RETRY_MS, RETRY_LONGEST_MS, SILENCE_MS, backoffMs, retryAfterMs } from "../stream.js";
 
 function parse(...chunks) {
   const seen = [];
