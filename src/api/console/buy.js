@@ -82,10 +82,10 @@ const mineWord = () => (purchase.state.stage === "booked" ? "yours, booked" : "h
 
 function toggle(seat) {
   if (seat < 0 || purchase.pending) return;
-  seatInfo(seat);
   if (chosen.has(seat)) chosen.delete(seat);
   else if (model.seats.status(seat) === "free" && canChoose()) chosen.add(seat);
   sync();
+  seatInfo(seat);
 }
 
 const nameOf = (pool) => model?.pools.get(pool)?.name || pool;

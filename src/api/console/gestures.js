@@ -20,7 +20,7 @@ export function follow(map, surface) {
     pointers.set(event.pointerId, here(event));
     // A second finger makes it a pinch, which is never a tap.
     travelled = pointers.size === 1 ? 0 : Infinity;
-    map.focus({ preventScroll: true });
+    map.focus({ preventScroll: true, focusVisible: false });
   });
 
   surface.addEventListener("pointermove", (event) => {

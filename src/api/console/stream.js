@@ -15,6 +15,9 @@ export const RETRY_FIRST_MS = 500;
 export const RETRY_LONGEST_MS = 10_000;
 /** How often a missing event is asked for: it may be defined again. */
 export const GONE_RETRY_MS = 5_000;
+/** A state that has to be read anew again within this time is not read at once: it may be wrong for good. */
+export const RESYNC_CALM_MS = 10_000;
+export const RESYNC_PAUSE_MS = 2_000;
 /** Pause before try number `attempt` (from 0): doubling, the upper half of it random, so that pages do not come in step. */
 export function backoffMs(attempt, random = Math.random) {
   const full = Math.min(RETRY_LONGEST_MS, RETRY_FIRST_MS * 2 ** Math.min(attempt, 20));
@@ -45,6 +48,8 @@ export class ChangeStream {
   #wake = null;
   #generation = 0;
   #fresh = true;
+  #resync = null;
+  #resyncedAt = -Infinity;
   /** Why the state is read anew instead of resumed; told with the next connection. */
   #anew = "";
 
@@ -55,7 +60,7 @@ export class ChangeStream {
       setTimeout: (...a) => setTimeout(...a),
       clearTimeout: (t) => clearTimeout(t),
     };
-    this.#env = { ...ours, random: Math.random, ...options.env };
+    this.#env = { ...ours, random: Math.random, now: () => performance.now(), ...options.env };
   }
 
   get position() {
@@ -87,9 +92,16 @@ export class ChangeStream {
   /** Forgets the position and reads a snapshot: the definition changed, or what we have cannot be trusted. */
   resync() {
     this.#position = null;
-    this.#attempt = 0;
-    this.#interrupt("resync");
-    this.#wake?.();
+    const now = this.#env.now();
+    const calm = now - this.#resyncedAt > RESYNC_CALM_MS;
+    this.#resyncedAt = now;
+    this.#resync = new Error("the state is read anew");
+    this.#abort?.abort(
+      calm
+        ? this.#resync
+        : Object.assign(new Error("the state has to be read anew again"), { pauseMs: RESYNC_PAUSE_MS }),
+    );
+    if (calm) this.#wake?.();
   }
 
   #interrupt(reason) {
@@ -147,7 +159,8 @@ export class ChangeStream {
     } catch (error) {
       const reason = abort.signal.aborted ? abort.signal.reason : error;
       // A TypeError is how fetch says that nobody answered, in words that differ by browser.
-      return { why: reason instanceof TypeError ? "no answer" : reason.message, now: reason.message === "resync" };
+      const why = reason instanceof TypeError ? "no answer" : reason.message;
+      return { why, now: reason === this.#resync, pauseMs: reason.pauseMs };
     } finally {
       this.#env.clearTimeout(timer);
       abort.abort();

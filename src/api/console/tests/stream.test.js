@@ -1,7 +1,15 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Parts, SseParser } from "../sse.js";
-import { ChangeStream, GONE_RETRY_MS, RETRY_LONGEST_MS, SILENCE_MS, backoffMs, retryAfterMs } from "../stream.js";
+import {
+  ChangeStream,
+  GONE_RETRY_MS,
+  RESYNC_PAUSE_MS,
+  RETRY_LONGEST_MS,
+  SILENCE_MS,
+  backoffMs,
+  retryAfterMs,
+} from "../stream.js";
 
 function parse(...chunks) {
   const seen = [];
@@ -215,6 +223,20 @@ test("stop ends everything, start resumes", async () => {
   log.stream.start();
   await log.done;
   assert.equal(log.urls[1], "/changes?after=5");
+});
+
+test("a state that must be read anew again and again is read with pauses", async () => {
+  let times = 0;
+  const snapshots = Array.from({ length: 3 }, () => sse(start, false));
+  const log = scripted(snapshots, {
+    onMessage: (type) => {
+      if (type === "synced" && times++ < 3) log.stream.resync();
+    },
+  });
+  await log.done;
+  assert.deepEqual(new Set(log.urls), new Set(["/changes?snapshot=true"]));
+  assert.equal(log.urls.length, 4);
+  assert.deepEqual(log.pauses, [RESYNC_PAUSE_MS, RESYNC_PAUSE_MS], "the first at once");
 });
 
 test("an answer that is no stream is not read as one", async () => {
