@@ -44,8 +44,9 @@ pub struct NodeConfig {
 /// Log segments; one is written while others wait to be recycled.
 const WAL_SEGMENT_BYTES: u64 = 64 << 20;
 /// Recent entries kept in memory for followers that are a little behind.
-const WAL_CACHE_BYTES: usize = 16 << 20;
-const SLED_CACHE_BYTES: u64 = 16 << 20;
+const WAL_CACHE_BYTES: usize = 8 << 20;
+/// Counted by sled as on disk; in memory it is about three times as much. Read only at the start and for old history.
+const SLED_CACHE_BYTES: u64 = 4 << 20;
 /// Change sets kept in history.
 const HISTORY_MAX: u64 = 1_000_000;
 

@@ -77,6 +77,7 @@ impl Seen {
                     Outcome::BatchSlice(answers) => answers.iter().for_each(|answer| match answer {
                         SliceAnswer::Decided(answer) => self.answer(answer),
                         SliceAnswer::KeyReused => self.one("slice_key_reused"),
+                        SliceAnswer::Refused(no) => self.one(&format!("slice_refused_{:?}", no.code)),
                     }),
                     _ => {}
                 }

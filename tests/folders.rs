@@ -10,23 +10,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use support::settings::READY;
-use support::{Cluster, Request, eventually, turn};
+use support::{Cluster, Request, copy_folder, eventually, turn};
 
 /// A start that must be refused is refused within this.
 const REFUSED: Duration = Duration::from_secs(20);
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let path = entry.unwrap().path();
-        let target = to.join(path.file_name().unwrap());
-        if path.is_dir() {
-            copy(&path, &target);
-        } else {
-            fs::copy(&path, &target).unwrap();
-        }
-    }
-}
 
 fn book(order: &str) -> Request {
     Request::post("/v1/events/show/book", &json!({ "items": [{ "pool": "floor" }], "order": order }))
@@ -75,7 +62,7 @@ async fn folder_of_another_cluster_never_counts() {
     cluster.kill(2);
     let data = cluster.plans[&2].data.clone();
     fs::remove_dir_all(&data).unwrap();
-    copy(&other.plans[&2].data, &data);
+    copy_folder(&other.plans[&2].data, &data);
     cluster.spawn(2);
     tokio::time::sleep(Duration::from_secs(2)).await;
     impostor_does_not_count(&mut cluster).await;

@@ -113,6 +113,36 @@ async fn an_unknown_can_be_asked_for_and_made_definite() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_command_of_a_batch_with_the_longest_key_can_be_asked_for_and_voided() {
+    let _turn = turn().await;
+    let mut cluster = one_node().await;
+    let take = |n: u64| json!({ "event": "show", "op": "book", "items": [{ "seat": format!("A-{n}") }], "order": format!("o-{n}") });
+    let batch = Request::post("/v1/batch", &json!({ "atomic": false, "commands": [take(1), take(2)] }));
+    let key = "k".repeat(128);
+    let void = |index: u64| Request::new("POST", format!("/v1/outcomes/{key}:{index}/void"));
+
+    cluster.call(1, void(1)).await.expect(200);
+    let answer = cluster.call(1, batch.key(&key)).await.expect(200);
+    assert_eq!(
+        (&answer.at("/results/0/status"), &answer.at("/results/1/code")),
+        (&json!(201), &json!("voided")),
+        "{answer}"
+    );
+    let late = cluster.call(1, void(0)).await.expect(200);
+    assert_eq!((late.at("/voided"), late.number("/status")), (json!(false), 201));
+    // The void is read back from the log.
+    cluster.kill(1);
+    cluster.restart(1).await;
+    let recorded = cluster.get(1, &format!("/v1/outcomes/{key}:0")).await.expect(200);
+    assert_eq!(recorded.at("/body/order"), json!("o-1"));
+    let recorded = cluster.get(1, &format!("/v1/outcomes/{key}:1")).await.expect(200);
+    assert_eq!(recorded.at("/body/code"), json!("voided"));
+    // As a key of its own it is as long as ever.
+    let own = cluster.call(1, book("A-3", "o-3").key(&format!("{key}:2"))).await;
+    own.problem(422, "invalid", "not_applied");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_command_past_its_own_deadline_is_refused() {
     let _turn = turn().await;
     let cluster = one_node().await;

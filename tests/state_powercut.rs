@@ -3,6 +3,8 @@
 
 #[path = "support/state_child.rs"]
 mod child;
+#[path = "support/files.rs"]
+mod files;
 #[path = "support/state_model.rs"]
 mod model;
 #[path = "support/state_machine.rs"]
@@ -13,7 +15,6 @@ mod powercut;
 mod sales;
 
 use std::fs;
-use std::path::Path;
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -29,15 +30,6 @@ fn child() {
 #[test]
 fn child_with_an_inventory() {
     child::play_child(node::run_node);
-}
-
-fn copy_folder(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let path = entry.unwrap().path();
-        let target = to.join(path.file_name().unwrap());
-        if path.is_dir() { copy_folder(&path, &target) } else { fs::copy(&path, &target).map(drop).unwrap() }
-    }
 }
 
 #[test]
@@ -72,7 +64,7 @@ fn a_power_cut_never_leaves_a_state_that_cannot_be_opened() {
         }
         // Harder than life: even a node that trusted sled after the cut is never given something wrong.
         let copy = tempfile::tempdir().unwrap();
-        copy_folder(&folder, &copy.path().join("state"));
+        files::copy_folder(&folder, &copy.path().join("state"));
         let (_, _, source) = model::open(&copy.path().join("state"), first_log_index, model::BOOT).unwrap();
         gullible[source as usize] += 1;
         let (store, n, source) = model::open(&folder, first_log_index, &format!("reboot {round}")).unwrap();

@@ -1,6 +1,8 @@
 //! What a node keeps is what it finds again, and what is broken is noticed.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
+#[path = "support/files.rs"]
+mod files;
 #[path = "support/state_model.rs"]
 mod model;
 
@@ -31,15 +33,6 @@ fn message<T>(result: Result<T, StateError>) -> String {
 fn sled_folders(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).unwrap().map(|e| e.unwrap().path());
     entries.filter(|p| p.file_name().unwrap().to_str().unwrap().starts_with("sled-")).collect()
-}
-
-fn copy_folder(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let path = entry.unwrap().path();
-        let target = to.join(path.file_name().unwrap());
-        if path.is_dir() { copy_folder(&path, &target) } else { fs::copy(&path, &target).map(drop).unwrap() }
-    }
 }
 
 #[test]
@@ -194,7 +187,7 @@ fn flipped_bits_in_the_database_are_never_served() {
     let (mut rebuilt, mut harmless, mut older) = (0, 0, 0);
     for round in 0..40 {
         let copy = dir.path().join("copy");
-        copy_folder(&home, &copy);
+        files::copy_folder(&home, &copy);
         let db = sled_folders(&copy)[0].join("db");
         let mut bytes = fs::read(&db).unwrap();
         // A burst in most rounds, so that it hits something that is in use.

@@ -13,13 +13,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use lastseat::storage::GROUP;
 use lastseat::storage::wal::{Done, Wal, WalEntry, WalError, WalGroup};
+use wal_child::files::quick_folder;
 use wal_child::{Rng, entry, options};
 
 /// In memory where there is such a place: the damage is done here, not by the disk.
-fn folder() -> tempfile::TempDir {
-    tempfile::tempdir_in("/dev/shm").unwrap_or_else(|_| tempfile::tempdir().unwrap())
-}
-
 fn wait(act: impl FnOnce(Done)) {
     let (tell, told) = mpsc::channel();
     act(Box::new(move |result| tell.send(result).unwrap()));
@@ -32,7 +29,7 @@ fn append(log: &WalGroup, from: u64, many: u64) {
 
 /// The log's files as a crash would leave them now.
 fn snapshot(dir: &Path) -> tempfile::TempDir {
-    let copy = folder();
+    let copy = quick_folder();
     for file in segments(dir) {
         fs::copy(&file, copy.path().join(file.file_name().unwrap())).unwrap();
     }
@@ -88,7 +85,7 @@ fn difference(before: &[u8], after: &[u8]) -> std::ops::Range<usize> {
 
 /// A log before and after one more batch of ten entries, both as left by a crash.
 fn around_a_batch() -> (tempfile::TempDir, tempfile::TempDir) {
-    let dir = folder();
+    let dir = quick_folder();
     let wal = Wal::open(dir.path(), options()).unwrap();
     let log = wal.group(GROUP);
     for i in 0..5 {
@@ -108,7 +105,7 @@ fn a_file_cut_anywhere_in_the_last_batch_opens_with_all_before_it() {
     let whole = fs::read(new).unwrap();
     // The frame's first bytes are those of the mark it overwrote.
     for length in last.start / 8 * 8..last.end {
-        let dir = folder();
+        let dir = quick_folder();
         fs::write(dir.path().join(new.file_name().unwrap()), &whole[..length]).unwrap();
         let count = open_and_count(dir.path()).unwrap();
         assert!(count == 20 || (count == 30 && length > last.end - 8), "{count} entries of a file of {length} bytes");
@@ -132,7 +129,7 @@ fn a_batch_of_which_any_sectors_reached_the_disk_is_dropped_or_kept_whole() {
             let range = sector * 512..(sector + 1) * 512;
             torn[range.clone()].copy_from_slice(&new[range]);
         }
-        let dir = folder();
+        let dir = quick_folder();
         fs::write(dir.path().join(&name), &torn).unwrap();
         let count = open_and_count(dir.path()).unwrap();
         assert_eq!(count, if chosen.len() == sectors.len() { 30 } else { 20 }, "sectors {chosen:?} of {sectors:?}");
@@ -141,7 +138,7 @@ fn a_batch_of_which_any_sectors_reached_the_disk_is_dropped_or_kept_whole() {
 
 #[test]
 fn a_flipped_bit_is_refused_or_costs_at_most_the_last_batch_and_is_never_served() {
-    let dir = folder();
+    let dir = quick_folder();
     let wal = Wal::open(dir.path(), options()).unwrap();
     let log = wal.group(GROUP);
     for i in 0..100 {
@@ -176,7 +173,7 @@ fn a_flipped_bit_is_refused_or_costs_at_most_the_last_batch_and_is_never_served(
 
 #[test]
 fn after_a_clean_close_even_the_last_batch_may_not_be_damaged() {
-    let dir = folder();
+    let dir = quick_folder();
     let wal = Wal::open(dir.path(), options()).unwrap();
     append(&wal.group(GROUP), 0, 4);
     let before = snapshot(dir.path());
@@ -198,7 +195,7 @@ fn after_a_clean_close_even_the_last_batch_may_not_be_damaged() {
 
 #[test]
 fn an_idle_log_protects_its_last_batch_without_a_clean_close() {
-    let dir = folder();
+    let dir = quick_folder();
     let wal = Wal::open(dir.path(), options()).unwrap();
     append(&wal.group(GROUP), 0, 4);
     std::thread::sleep(Duration::from_millis(100));
@@ -209,7 +206,7 @@ fn an_idle_log_protects_its_last_batch_without_a_clean_close() {
 
 #[test]
 fn a_missing_segment_is_refused() {
-    let dir = folder();
+    let dir = quick_folder();
     let wal = Wal::open(dir.path(), options()).unwrap();
     for i in 0..100 {
         append(&wal.group(GROUP), i * 4, 4);
@@ -234,7 +231,7 @@ fn a_missing_segment_is_refused() {
 
 #[test]
 fn an_older_segment_cut_short_is_refused() {
-    let dir = folder();
+    let dir = quick_folder();
     let wal = Wal::open(dir.path(), options()).unwrap();
     for i in 0..100 {
         append(&wal.group(GROUP), i * 4, 4);
@@ -250,7 +247,7 @@ fn an_older_segment_cut_short_is_refused() {
 
 #[test]
 fn what_half_made_files_a_crash_leaves_is_cleared() {
-    let dir = folder();
+    let dir = quick_folder();
     let wal = Wal::open(dir.path(), options()).unwrap();
     append(&wal.group(GROUP), 0, 4);
     wal.close().unwrap();
@@ -264,7 +261,7 @@ fn what_half_made_files_a_crash_leaves_is_cleared() {
 
 #[test]
 fn a_recycled_segment_never_brings_old_records_back() {
-    let dir = folder();
+    let dir = quick_folder();
     let wal = Wal::open(dir.path(), options()).unwrap();
     let log = wal.group(GROUP);
     let mut rng = Rng(11);
@@ -301,7 +298,7 @@ fn a_recycled_segment_never_brings_old_records_back() {
 
 #[test]
 fn a_log_written_by_a_newer_version_is_refused_with_advice() {
-    let dir = folder();
+    let dir = quick_folder();
     let wal = Wal::open(dir.path(), options()).unwrap();
     wait(|done| wal.group(GROUP).append(vec![WalEntry { id: entry(0, 1).id, payload: Bytes::new() }], done));
     wal.close().unwrap();

@@ -1,6 +1,9 @@
 //! Random operations on the log and on a naive model of it must give the same answers, over restarts too.
 #![allow(clippy::unwrap_used)]
 
+#[path = "support/files.rs"]
+mod files;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, mpsc};
@@ -173,12 +176,8 @@ fn compare(log: &WalGroup, model: &Model) {
 }
 
 /// In memory where there is such a place: this is not about the disk.
-fn folder() -> tempfile::TempDir {
-    tempfile::tempdir_in("/dev/shm").unwrap_or_else(|_| tempfile::tempdir().unwrap())
-}
-
 fn copy(from: &Path) -> tempfile::TempDir {
-    let to = folder();
+    let to = files::quick_folder();
     for item in std::fs::read_dir(from).unwrap() {
         let path = item.unwrap().path();
         // A spare in the making changes its name at any time.
@@ -194,7 +193,7 @@ proptest! {
 
     #[test]
     fn the_log_does_what_a_naive_log_does(ops in prop::collection::vec((0..2u32, op()), 1..120)) {
-        let mut dir = folder();
+        let mut dir = files::quick_folder();
         let mut wal = open(dir.path(), 2);
         let mut models = [Model { term: 1, ..Model::default() }, Model { term: 1, ..Model::default() }];
         for (group, op) in &ops {

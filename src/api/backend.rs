@@ -3,12 +3,12 @@
 
 use std::time::Instant;
 
-use crate::domain::command::{BatchCommand, Command};
+use crate::domain::command::Command;
 use crate::domain::inventory::Inventory;
 use crate::raft::{MembershipError, NewMember};
 use crate::service::{
-    ClusterStatus, Context, NodeFacts, NotDecided, ReadError, ReadOptions, ReadPermit, Readiness, Service, Submitted,
-    SubmittedBatch,
+    BatchLine, ClusterStatus, Context, NodeFacts, NotDecided, ReadError, ReadOptions, ReadPermit, Readiness, Service,
+    Submitted, SubmittedBatch,
 };
 
 #[cfg(test)]
@@ -37,7 +37,7 @@ macro_rules! forward {
 
 forward! {
     [async await] fn submit(&self, context: Context, command: Command) -> Result<Submitted, NotDecided>;
-    [async await] fn submit_batch(&self, context: Context, commands: Vec<BatchCommand>) -> Result<SubmittedBatch, NotDecided>;
+    [async await] fn submit_batch(&self, context: Context, lines: Vec<BatchLine>) -> Result<SubmittedBatch, NotDecided>;
     [async await] fn read(&self, options: ReadOptions) -> Result<ReadPermit, ReadError>;
     fn facts(&self) -> NodeFacts;
     [async await] fn cluster(&self, deadline: Instant) -> ClusterStatus;

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  serve ─▶ edge (per route) ─▶ handler ─▶ Call: headers, path, query, body
-//!             │ request id                 wire: JSON ─▶ domain value, statically checked
+//!             │ request id                 wire: JSON ─▶ domain value
 //!             │ Lastseat-* headers         Service: submit · read · inspect
 //!             │ problem bodies             render: Answer ─▶ status, bytes
 //!             ▼ metrics, access log
@@ -10,7 +10,8 @@
 //! ```
 //!
 //! Invariants
-//! - Every answer that is not 2xx or 3xx is a problem (`readyz` excepted: it is text), panics and wrong routes included.
+//! - Every answer that is not 2xx or 3xx is a problem (`readyz` excepted: it is text), panics, wrong routes and what hyper
+//!   cannot read included.
 //! - A body is a pure function of the recorded answer, so a replay is the same to the byte but for `request_id`.
 //! - Nothing here decides: what needs the state is decided by `apply`, through `service`.
 //! - Tokens, credentials and bodies never reach a log; the log names the route, not the path.
@@ -41,6 +42,7 @@ mod seats;
 mod serve;
 #[cfg(test)]
 mod tests;
+mod unread;
 pub mod wire;
 
 use std::sync::Arc;

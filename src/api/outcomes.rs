@@ -9,14 +9,13 @@ use super::reading::{ReadHeaders, ReadQuery};
 use super::render::{self, Applied, Recorded, Voided};
 use super::reply::{Reply, json};
 use super::request::{Call, CommandHeaders};
-use super::wire::Name;
+use super::wire::AskedKey;
 use crate::domain::command::Command;
-use crate::domain::id::Key;
 
 /// The answer recorded under a key.
 #[utoipa::path(
     get, path = "/v1/outcomes/{key}", tag = "outcomes",
-    params(("key" = Name, Path), ReadQuery, ReadHeaders),
+    params(("key" = inline(AskedKey), Path), ReadQuery, ReadHeaders),
     responses(
         (status = 200, description = "What was recorded", body = Recorded),
         (status = "default", description = "`outcome_not_found`: nothing is decided so far", body = ProblemBody,
@@ -25,7 +24,7 @@ use crate::domain::id::Key;
 )]
 pub(super) async fn show(State(api): State<Api>, call: Call) -> Reply {
     let query: ReadQuery = call.query()?;
-    let key: Key = call.id("key")?;
+    let key = call.asked_key()?;
     let permit = api.permit(&call, query.consistency, query.min_revision).await?;
     let (revision, answer) = api.service().inspect(|inventory| (inventory.revision().0, inventory.recorded(&key)));
     let Some(answer) = answer else {
@@ -43,7 +42,7 @@ pub(super) async fn show(State(api): State<Api>, call: Call) -> Reply {
 /// Makes an unknown definite: what happened, or never.
 #[utoipa::path(
     post, path = "/v1/outcomes/{key}/void", tag = "outcomes",
-    params(("key" = Name, Path), CommandQuery, CommandHeaders),
+    params(("key" = inline(AskedKey), Path), CommandQuery, CommandHeaders),
     responses(
         (status = 200, description = "Voided, or what was recorded before", body = Applied<Voided>),
         (status = "default", description = "Not applied, rejected, or unknown", body = ProblemBody,
@@ -61,6 +60,6 @@ async fn try_void(api: &Api, call: &mut Call) -> Reply {
         return Ok(redirect);
     }
     call.no_body().await?;
-    let key = call.id("key")?;
+    let key = call.asked_key()?;
     api.submit(call, false, Command::Void { key }).await
 }

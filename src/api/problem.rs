@@ -490,3 +490,11 @@ pub fn too_large(limit_bytes: usize) -> Problem {
         format!("The request is larger than the {limit_bytes} bytes taken here; split it into smaller ones."),
     )
 }
+
+/// The request line or the headers, which hyper takes only up to its own limits.
+pub fn too_long_head() -> Problem {
+    Problem::new(
+        ProblemCode::TooLarge,
+        "The path and query or the headers of the request are too long or too many; shorten them.",
+    )
+}

@@ -191,12 +191,13 @@ pub fn write_outcome(answer: &Answer, outcome: &Outcome, request_id: &str, out: 
 pub fn write_batch(answers: &[SliceAnswer], request_id: &str, out: &mut Vec<u8>) {
     let revisions = answers.iter().filter_map(|answer| match answer {
         SliceAnswer::Decided(answer) => Some(answer.revision.0),
-        SliceAnswer::KeyReused => None,
+        SliceAnswer::KeyReused | SliceAnswer::Refused(_) => None,
     });
     write_json(&Head { outcome: "applied", revision: revisions.max().unwrap_or(0), version: None }, out);
     let results = answers.iter().map(|answer| match answer {
         SliceAnswer::Decided(answer) => Ok(answer),
         SliceAnswer::KeyReused => Err(problem::key_reused()),
+        SliceAnswer::Refused(rejection) => Err(Problem::refused(rejection)),
     });
     write_results(results, request_id, out);
 }

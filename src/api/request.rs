@@ -1,7 +1,6 @@
 //! A request as the handlers see it: headers, path, query and body, each read once, each with an error that says what
 //! to do.
 
-use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use axum::body::{Body, Bytes};
@@ -128,6 +127,11 @@ impl Call {
         Ok(wire::name(self.segment(segment)?, format_args!("The {segment} in the path"))?)
     }
 
+    /// The key in the path: also that of a command in an independent batch, which may be longer than a name.
+    pub fn asked_key(&self) -> Result<Key, Problem> {
+        Ok(wire::key_asked_for(self.segment("key")?, "The key in the path")?)
+    }
+
     /// The whole query. Parameters that the route does not know are refused.
     pub fn query<T: DeserializeOwned>(&self) -> Result<T, Problem> {
         axum::extract::Query::<T>::try_from_uri(&self.parts.uri).map(|query| query.0).map_err(|rejection| {
@@ -170,12 +174,12 @@ impl Call {
 
     fn not_after(&self) -> Result<Option<Millis>, Problem> {
         let Some(text) = self.header(NOT_AFTER)? else { return Ok(None) };
-        let time = jiff::Timestamp::from_str(text).map_err(|_| {
+        let time = wire::time(text).ok_or_else(|| {
             Problem::invalid(format!(
                 "Header Not-After is {text:?}; give a time in RFC 3339, such as 2026-12-12T19:30:00.000Z."
             ))
         })?;
-        Ok(Some(Millis(u64::try_from(time.as_millisecond()).unwrap_or(0))))
+        Ok(Some(time))
     }
 
     fn if_match(&self, taken: bool) -> Result<Option<Version>, Problem> {
@@ -209,8 +213,10 @@ impl Call {
 
     /// The whole body, which must be JSON by its content type. Reads it once; later calls find it empty.
     pub async fn json_body(&mut self, limit_bytes: usize) -> Result<Bytes, Problem> {
+        // In this order: `too_large` stands above a wrong content type.
+        let body = self.body(limit_bytes).await?;
         self.check_content_type()?;
-        self.body(limit_bytes).await
+        Ok(body)
     }
 
     /// For routes without a body: an empty one, or an empty object.

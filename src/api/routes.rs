@@ -1,10 +1,10 @@
 //! Every route, once. The router and the OpenAPI document are both made from this list, so neither can have a route that
 //! the other lacks.
 
-use axum::Router;
 use axum::body::Bytes;
 use axum::handler::Handler;
 use axum::http::Method;
+use axum::{Extension, Router};
 use utoipa::openapi::{
     ComponentsBuilder, ContactBuilder, InfoBuilder, LicenseBuilder, OpenApi, OpenApiBuilder, Paths, RefOr, Schema,
 };
@@ -14,7 +14,7 @@ use utoipa_axum::routes;
 use super::backend::Backend;
 use super::edge::EdgeLayer;
 use super::problem::{Problem, ProblemCode};
-use super::request::Call;
+use super::unread::Unread;
 use super::{Api, ApiOptions, batch, cluster, commands, docs, events, health, metrics, orders, outcomes, seats};
 
 fn all() -> Vec<UtoipaMethodRouter<Api>> {
@@ -85,9 +85,12 @@ pub fn openapi() -> OpenApi {
     OpenApiBuilder::new().info(info.build()).paths(paths).components(Some(components)).build()
 }
 
-async fn route_not_found(call: Call) -> Problem {
+/// Also for what no route could see: a request that cannot be read.
+async fn route_not_found(unread: Option<Extension<Unread>>) -> Problem {
+    if let Some(Extension(unread)) = unread {
+        return unread.into();
+    }
     // The path may hold a token: it is not repeated.
-    drop(call);
     Problem::new(ProblemCode::RouteNotFound, "There is no such route; the routes are listed at /openapi.json.")
 }
 

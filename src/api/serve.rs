@@ -14,6 +14,8 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::unread::ProblemIo;
+
 /// Connections open at a time; more wait in the kernel's backlog.
 pub const CONNECTIONS_MAX: usize = 10_000;
 /// Requests open at a time on one HTTP/2 connection.
@@ -42,7 +44,10 @@ pub async fn serve(listener: TcpListener, router: Router, shutdown: Cancellation
         };
         let Some((stream, permit)) = accepted else { continue };
         let connection = builder
-            .serve_connection_with_upgrades(TokioIo::new(stream), TowerToHyperService::new(router.clone()))
+            .serve_connection_with_upgrades(
+                TokioIo::new(ProblemIo::new(stream, router.clone())),
+                TowerToHyperService::new(router.clone()),
+            )
             .into_owned();
         let watched = graceful.watch(connection);
         connections.spawn(async move {

@@ -31,6 +31,7 @@ macro_rules! guide {
         /// [handle]: crate::raft::ForwardHandler::handle
         /// [propose]: crate::raft::RaftNode::propose
         /// [read_barrier]: crate::raft::RaftNode::read_barrier
+        /// [early_refusal]: crate::domain::inventory::Inventory::early_refusal
         /// [append]: crate::storage::wal::WalGroup::append
         /// [encode]: crate::domain::codec::encode
         /// [Proposal]: crate::domain::command::Proposal

@@ -12,6 +12,10 @@ use serde::ser::{Serialize, Serializer};
 
 /// Longest name, in characters.
 pub const ID_CHARS_MAX: usize = 128;
+/// Most digits of an index in an independent batch.
+const INDEX_DIGITS_MAX: usize = 5;
+/// Longest key of a command in an independent batch, `{batch key}:{index}`, in characters.
+pub const DERIVED_KEY_CHARS_MAX: usize = ID_CHARS_MAX + 1 + INDEX_DIGITS_MAX;
 
 /// Why a text is not a name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -36,7 +40,7 @@ const ALLOWED: [bool; 256] = {
     allowed
 };
 
-fn check(text: &str) -> Result<(), IdError> {
+fn check(text: &str, chars_max: usize) -> Result<(), IdError> {
     if text.is_empty() {
         return Err(IdError::Empty);
     }
@@ -45,7 +49,7 @@ fn check(text: &str) -> Result<(), IdError> {
         let bad = text.chars().find(|c| !allowed(c)).unwrap_or(char::REPLACEMENT_CHARACTER);
         return Err(IdError::BadCharacter(bad));
     }
-    if text.len() > ID_CHARS_MAX {
+    if text.len() > chars_max {
         return Err(IdError::TooLong(text.len()));
     }
     Ok(())
@@ -53,6 +57,9 @@ fn check(text: &str) -> Result<(), IdError> {
 
 macro_rules! id_type {
     ($(#[$doc:meta])* $name:ident) => {
+        id_type! { $(#[$doc])* $name, stored up to ID_CHARS_MAX }
+    };
+    ($(#[$doc:meta])* $name:ident, stored up to $chars_max:expr) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub struct $name(CompactString);
@@ -60,7 +67,7 @@ macro_rules! id_type {
         impl $name {
             /// Takes a text as a name, or says what is wrong with it.
             pub fn parse(text: &str) -> Result<Self, IdError> {
-                check(text)?;
+                check(text, ID_CHARS_MAX)?;
                 Ok(Self(CompactString::new(text)))
             }
 
@@ -95,7 +102,7 @@ macro_rules! id_type {
 
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                Ok(Self(deserializer.deserialize_bytes(Unpack)?))
+                Ok(Self(deserializer.deserialize_bytes(Unpack { chars_max: $chars_max })?))
             }
         }
     };
@@ -127,7 +134,26 @@ id_type! {
 }
 id_type! {
     /// The client-made name of one intent: its idempotency key, unique in the cluster.
-    Key
+    Key, stored up to DERIVED_KEY_CHARS_MAX
+}
+
+impl Key {
+    /// A key to ask for: one that a client may give, or one that a command of an independent batch has from its batch.
+    pub fn parse_asked(text: &str) -> Result<Self, IdError> {
+        Self::parse(text).or_else(|error| match Self::split_derived(text) {
+            Some((batch, _)) if Self::parse(batch).is_ok() => Ok(Self(CompactString::new(text))),
+            Some(_) | None => Err(error),
+        })
+    }
+
+    /// The key of an independent batch and the index of a command in it, if `text` is `{batch key}:{index}`.
+    pub fn split_derived(text: &str) -> Option<(&str, u32)> {
+        let (batch, index) = text.rsplit_once(':')?;
+        let plain = index.len() <= INDEX_DIGITS_MAX && (index == "0" || !index.starts_with('0'));
+        let digits = plain && index.bytes().all(|byte| byte.is_ascii_digit());
+        // An empty index is no number.
+        digits.then(|| index.parse().ok()).flatten().map(|index| (batch, index))
+    }
 }
 
 /// First byte of a name stored as the 16 bytes of a UUID. No name starts with it.
@@ -181,7 +207,9 @@ fn uuid_text(raw: &[u8; 16]) -> CompactString {
     CompactString::new(std::str::from_utf8(&text).expect("digits and hyphens are UTF-8"))
 }
 
-struct Unpack;
+struct Unpack {
+    chars_max: usize,
+}
 
 impl Visitor<'_> for Unpack {
     type Value = CompactString;
@@ -198,7 +226,7 @@ impl Visitor<'_> for Unpack {
             };
         }
         let text = std::str::from_utf8(bytes).map_err(E::custom)?;
-        check(text).map_err(E::custom)?;
+        check(text, self.chars_max).map_err(E::custom)?;
         Ok(CompactString::new(text))
     }
 }
@@ -216,6 +244,22 @@ mod tests {
             assert_eq!(codec::decode::<Key>(&codec::encode(&key)), Ok(key));
         }
         assert_eq!(codec::encode(&Key::parse(uuid).expect("a name")).len(), 1 + 17);
+    }
+
+    #[test]
+    fn a_derived_key_can_be_asked_for_and_stored_however_long_its_batch_key_is() {
+        let batch = "n".repeat(128);
+        for asked in ["a", "a:b", "a:01", &format!("{batch}:0"), &format!("{batch}:9999")] {
+            let key = Key::parse_asked(asked).expect("a key to ask for");
+            assert_eq!(key.as_str(), asked);
+            assert_eq!(codec::decode::<Key>(&codec::encode(&key)), Ok(key));
+        }
+        for (asked, length) in [(format!("{batch}n:0"), 131), (format!("{batch}:01"), 131), (format!("{batch}:"), 129)]
+        {
+            assert_eq!(Key::parse_asked(&asked), Err(IdError::TooLong(length)), "{asked}");
+        }
+        assert_eq!(Key::parse_asked("a/b:1"), Err(IdError::BadCharacter('/')));
+        assert_eq!(Key::parse(&format!("{batch}:0")), Err(IdError::TooLong(130)));
     }
 
     #[test]

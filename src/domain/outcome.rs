@@ -84,6 +84,8 @@ pub enum Outcome {
 pub enum SliceAnswer {
     Decided(Answer),
     KeyReused,
+    /// Refused by the edge, before its key was looked up: nothing is recorded under it.
+    Refused(Rejection),
 }
 
 /// A deterministic "no". It is in the log: the same key gives the same no.

@@ -36,6 +36,8 @@ pub(super) struct Net {
     /// Links shared by all callers, by peer and lane.
     slots: Mutex<HashMap<(u64, Lane), Arc<Slot>>>,
     next_stream: AtomicU64,
+    /// No peer is sent entries from before this index: openraft drops none that it is sending.
+    dropping: Arc<AtomicU64>,
     /// How long ago a quorum confirmed this node as leader, for heartbeats to carry.
     quorum_age: Box<dyn Fn() -> Option<u64> + Send + Sync>,
 }
@@ -46,8 +48,8 @@ impl Net {
         peers: Arc<Peers>,
         quorum_age: impl Fn() -> Option<u64> + Send + Sync + 'static,
     ) -> Arc<Self> {
-        let quorum_age = Box::new(quorum_age);
-        Arc::new(Self { me, peers, slots: Mutex::default(), next_stream: AtomicU64::new(1), quorum_age })
+        let (quorum_age, dropping) = (Box::new(quorum_age), Arc::default());
+        Arc::new(Self { me, peers, slots: Mutex::default(), next_stream: AtomicU64::new(1), dropping, quorum_age })
     }
 
     /// A request on a shared lane.
@@ -71,6 +73,12 @@ impl Net {
         link.call(request, deadline).await
     }
 
+    /// Ends appends to peers that still need entries from before `index`. openraft must have been told to drop these: it
+    /// then does, and sends the snapshot instead.
+    pub(super) fn stop_sending_before(&self, index: u64) {
+        self.dropping.fetch_max(index, Ordering::Relaxed);
+    }
+
     fn note_clock(&self, id: u64, wall_ms: u64, sent: Instant) {
         self.peers.note_clock(id, wall_ms, sent, self.me.wall_ms());
     }
@@ -78,8 +86,8 @@ impl Net {
     /// Asks a peer for its clock and version.
     pub(super) async fn ping(&self, target: &Target, within: Duration) {
         let sent = Instant::now();
-        let request = Request::Ping { wall_ms: self.me.wall_ms() };
-        if let Ok(Answer::Pong { wall_ms, version }) = self.call(Lane::Control, target, &request, sent + within).await {
+        let pong = self.call(Lane::Control, target, &Request::Ping, sent + within).await;
+        if let Ok(Answer::Pong { wall_ms, version }) = pong {
             self.note_clock(target.id, wall_ms, sent);
             self.peers.note_version(target.id, version);
         }
@@ -152,11 +160,7 @@ impl PeerClient {
     async fn heartbeat(&self, append: AppendEntriesRequest<Types>, within: Duration) -> Rpc<StreamAppendResult<Types>> {
         let sent = Instant::now();
         let link = self.slot.get(&self.net.me, &self.target).await.map_err(|e| unreachable_peer(&e))?;
-        let request = Request::Heartbeat {
-            append: Append::of(&append),
-            wall_ms: self.net.me.wall_ms(),
-            quorum_age_ms: (self.net.quorum_age)(),
-        };
+        let request = Request::Heartbeat { append: Append::of(&append), quorum_age_ms: (self.net.quorum_age)() };
         match link.call(&request, sent + within).await.map_err(of_call)? {
             Answer::Beat { appended, wall_ms } => {
                 self.net.note_clock(self.target.id, wall_ms, sent);
@@ -168,10 +172,10 @@ impl PeerClient {
 
     async fn ballot(&self, request: VoteRequest<Types>, pre: bool, within: Duration) -> Rpc<VoteResponse<Types>> {
         let sent = Instant::now();
-        let (ballot, wall_ms) = (Ballot::of(&request), self.net.me.wall_ms());
+        let ballot = Ballot::of(&request);
         let request = match pre {
-            true => Request::PreVote { ballot, wall_ms },
-            false => Request::Vote { ballot, wall_ms },
+            true => Request::PreVote { ballot },
+            false => Request::Vote { ballot },
         };
         match self.ask(&request, within).await? {
             Answer::Voted { voted, wall_ms } => {
@@ -186,10 +190,12 @@ impl PeerClient {
 /// A run of appends on one link: requests leave as they come, answers come back in their order.
 struct AppendRun<S> {
     input: S,
+    dropping: Arc<AtomicU64>,
     input_ended: bool,
     link: Arc<Link>,
     stream: u64,
-    in_flight: VecDeque<Pending>,
+    /// With the index of the entry before those sent.
+    in_flight: VecDeque<(u64, Pending)>,
     idle: Duration,
     ended: bool,
 }
@@ -225,9 +231,12 @@ impl<S: Stream<Item = AppendEntriesRequest<Types>> + Unpin + Send> AppendRun<S> 
 
     async fn step(&mut self) -> io::Result<Step> {
         let room = !self.input_ended && self.in_flight.len() < APPENDS_IN_FLIGHT_MAX;
-        let Self { input, in_flight, link, stream, idle, .. } = self;
+        let Self { input, in_flight, link, stream, idle, dropping, .. } = self;
+        if in_flight.front().is_some_and(|(after, _)| *after < dropping.load(Ordering::Relaxed)) {
+            return Err(io::Error::other("it is too slow for what this node keeps of its log, and gets the snapshot"));
+        }
         let request = match in_flight.front_mut() {
-            Some(first) => tokio::select! {
+            Some((_, first)) => tokio::select! {
                 biased;
                 answer = tokio::time::timeout(*idle, first.answer()) => {
                     let Ok(answer) = answer else {
@@ -242,10 +251,11 @@ impl<S: Stream<Item = AppendEntriesRequest<Types>> + Unpin + Send> AppendRun<S> 
             None => input.next().await,
         };
         let Some(request) = request else { return Ok(Step::InputEnded) };
+        let after = request.prev_log_id.map_or(0, |id| id.index);
         let request = Request::Append { stream: *stream, append: Append::of(&request) };
         let pending = tokio::time::timeout(*idle, link.send(&request)).await;
         match pending {
-            Ok(pending) => in_flight.push_back(pending?),
+            Ok(pending) => in_flight.push_back((after, pending?)),
             Err(_) => {
                 link.give_up();
                 return Err(io::Error::new(io::ErrorKind::TimedOut, format!("no append could be sent for {idle:?}")));
@@ -291,9 +301,13 @@ impl RaftNetworkV2<Types> for PeerClient {
                 });
                 return Ok(beats.filter_map(std::future::ready).boxed() as BoxStream<'s, _>);
             }
+            // Taken before there is a connection: after an attempt that failed, openraft makes the first request wait
+            // for a while. Connecting first, a leader would do nothing but ask for a node that is down.
+            let Some(first) = input.next().await else { return Ok(futures_util::stream::empty().boxed()) };
             let link = self.slot.get(&self.net.me, &self.target).await.map_err(|e| unreachable_peer(&e))?;
             let run = AppendRun {
-                input,
+                input: futures_util::stream::once(std::future::ready(first)).chain(input),
+                dropping: Arc::clone(&self.net.dropping),
                 input_ended: false,
                 link,
                 stream: self.net.next_stream.fetch_add(1, Ordering::Relaxed),
@@ -329,7 +343,7 @@ impl RaftNetworkV2<Types> for PeerClient {
             sent = super::transfer::send(&self.net.me, &self.target, &vote, &snapshot) => match sent {
                 Ok(vote) => Ok(SnapshotResponse::new(vote)),
                 Err(e) => {
-                    tracing::warn!(peer = self.target.id, error = %e, "a snapshot did not arrive");
+                    self.slot.complain(&self.target, &e).await;
                     Err(StreamingError::Unreachable(Unreachable::new(&e)))
                 }
             },

@@ -28,7 +28,7 @@ use crate::storage::{GROUP, LogId};
 
 /// A leader without a quorum for this many election timeouts takes no more proposals.
 const LOST_QUORUM_ELECTIONS: u64 = 3;
-/// Entries kept behind a snapshot, for followers that lag a little.
+/// Most entries kept behind a snapshot, for followers that lag a little.
 pub(super) const LOG_TO_KEEP: u64 = 10_000;
 /// Most entries in one append to a peer.
 const APPEND_ENTRIES_MAX: u64 = 256;
@@ -224,12 +224,25 @@ impl Core {
         self.quorum_age_ms().is_some_and(|age| age > self.me.timing.election_max_ms * LOST_QUORUM_ELECTIONS)
     }
 
+    /// Publishes what this node sees. It looks while it holds the place to publish: of two who do this at once, the last
+    /// one to publish has looked last. An older look on top of a newer one would stay until the next change.
     pub(super) fn refresh_view(&self) {
+        self.view.send_if_modified(|old| {
+            let view = self.look();
+            let changed = **old != view;
+            if changed {
+                *old = Arc::new(view);
+            }
+            changed
+        });
+    }
+
+    fn look(&self) -> ClusterView {
         let metrics = self.raft.server_metrics();
         let metrics = metrics.borrow_watched().clone();
         let members: Vec<_> = metrics.membership_config.nodes().map(|(id, m)| (*id, m.clone())).collect();
         let leader = metrics.current_leader;
-        let view = ClusterView {
+        ClusterView {
             cluster_id: *self.me.cluster.read(),
             node_id: self.me.node_id,
             term: metrics.vote.leader_id.term,
@@ -238,14 +251,7 @@ impl Core {
             recovered: self.recovered.load(Ordering::Acquire),
             voters: metrics.membership_config.voter_ids().collect(),
             members,
-        };
-        self.view.send_if_modified(|old| {
-            let changed = **old != view;
-            if changed {
-                *old = Arc::new(view);
-            }
-            changed
-        });
+        }
     }
 
     /// Makes this uninitialised node part of a cluster.

@@ -247,7 +247,7 @@ async fn watch_idle(
     waiting: &Mutex<Waiting>,
     idle: Duration,
 ) -> io::Result<()> {
-    let ping = wire::encode_frame(GROUP, PING_ID, &Request::Ping { wall_ms: 0 }, HELLO_BYTES_MAX)?;
+    let ping = wire::encode_frame(GROUP, PING_ID, &Request::Ping, HELLO_BYTES_MAX)?;
     let mut beat = tokio::time::interval(PING_EVERY.min(idle / 4));
     beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -312,6 +312,11 @@ impl Slot {
                 Err(e)
             }
         }
+    }
+
+    /// Says what went wrong with a peer, the same only now and then.
+    pub(super) async fn complain(&self, target: &Target, error: &io::Error) {
+        self.inner.lock().await.complain(self.lane, target, error);
     }
 }
 

@@ -1,7 +1,8 @@
 //! openraft's log on the write-ahead log.
 //!
 //! Appending returns at once; the callback runs on the log's writer thread when the bytes are on disk. What was
-//! appended can be read at once, from the log's cache of recent payloads.
+//! appended can be read at once, from the log's cache of recent payloads. What is no longer there is read from disk on
+//! a thread for blocking work: a follower that catches up must not keep a worker from the heartbeats of the others.
 
 use std::collections::VecDeque;
 use std::fmt::Debug;
@@ -72,8 +73,12 @@ impl LogStore {
         Self { wal, parsed: Arc::default() }
     }
 
-    fn read(&self, from: u64, to: u64, bytes_max: usize) -> io::Result<Vec<RaftEntry>> {
-        let entries = self.wal.read(from, to, bytes_max)?;
+    async fn read(&self, from: u64, to: u64, bytes_max: usize) -> io::Result<Vec<RaftEntry>> {
+        let places = self.wal.find(from, to, bytes_max);
+        let entries = match places.in_memory() {
+            true => places.fetch()?,
+            false => tokio::task::spawn_blocking(move || places.fetch()).await.map_err(io::Error::other)??,
+        };
         entries.into_iter().map(|entry| decode_entry(&entry.id, entry.payload)).collect()
     }
 
@@ -123,11 +128,11 @@ struct Ahead {
 }
 
 impl Ahead {
-    fn next(&mut self) -> Option<io::Result<RaftEntry>> {
+    async fn next(&mut self) -> Option<io::Result<RaftEntry>> {
         let mut entry = match self.ready.next() {
             Some(entry) => entry,
             None if self.next >= self.end => return None,
-            None => match self.store.read(self.next, self.end, APPLY_READ_BYTES) {
+            None => match self.store.read(self.next, self.end, APPLY_READ_BYTES).await {
                 Ok(entries) => {
                     self.ready = entries.into_iter();
                     self.ready.next()?
@@ -153,7 +158,7 @@ impl RaftLogReader<Types> for LogStore {
         let mut entries = Vec::new();
         let mut next = from;
         while next < to {
-            let piece = self.read(next, to, APPLY_READ_BYTES)?;
+            let piece = self.read(next, to, APPLY_READ_BYTES).await?;
             let Some(last) = piece.last() else { break };
             next = last.log_id.index + 1;
             entries.extend(piece);
@@ -166,7 +171,7 @@ impl RaftLogReader<Types> for LogStore {
     }
 
     async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> Result<Vec<RaftEntry>, io::Error> {
-        self.read(start, end, APPEND_BYTES_MAX)
+        self.read(start, end, APPEND_BYTES_MAX).await
     }
 
     async fn entries_stream<RB>(&mut self, range: RB) -> impl Stream<Item = Result<RaftEntry, io::Error>> + OptionalSend
@@ -174,8 +179,8 @@ impl RaftLogReader<Types> for LogStore {
         RB: RangeBounds<u64> + Clone + Debug + OptionalSend,
     {
         let (next, end) = bounds(&range);
-        let mut ahead = Ahead { store: self.clone(), next, end, ready: Vec::new().into_iter() };
-        futures_util::stream::iter(std::iter::from_fn(move || ahead.next()))
+        let ahead = Ahead { store: self.clone(), next, end, ready: Vec::new().into_iter() };
+        futures_util::stream::unfold(ahead, |mut ahead| async move { ahead.next().await.map(|entry| (entry, ahead)) })
     }
 }
 

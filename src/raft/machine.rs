@@ -7,12 +7,13 @@ use std::collections::BTreeSet;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures_util::{Stream, StreamExt};
 use openraft::storage::{ApplyResponder, EntryResponder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend};
-use parking_lot::RwLock;
+use parking_lot::{RwLock, RwLockReadGuard};
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::watch;
 
 use super::Member;
@@ -22,11 +23,15 @@ use super::types::{
     Answers, CommittedLeader, Membership, RaftEntry, RaftLogId, SnapshotMeta, StoredMembership, Types, to_ours, to_raft,
 };
 use crate::domain::change::ChangeSet;
+use crate::domain::command::{Command, Proposal, ProposalBody};
 use crate::domain::inventory::{Frozen, Inventory};
 use crate::storage::LogId;
 use crate::storage::state::persister::{Persister, PersisterOptions};
 use crate::storage::state::{AppliedPoint, PersistBatch, StateStore};
 
+/// How long to wait for the state on an async worker. Whoever waits longer, behind the definition of a big event, lets
+/// the worker's other tasks move to another thread first: heartbeats among them.
+const LOOK_PATIENCE: Duration = Duration::from_millis(2);
 /// Entries applied before their answers go out and the new revision is published.
 const ANSWERS_AT_ONCE: usize = 64;
 
@@ -120,8 +125,12 @@ impl State {
         self.persister.get()
     }
 
+    fn look(&self) -> RwLockReadGuard<'_, Machine> {
+        self.machine.try_read_for(LOOK_PATIENCE).unwrap_or_else(|| taking_long(|| self.machine.read()))
+    }
+
     pub(super) fn inspect<R>(&self, look: impl FnOnce(u64, &Inventory) -> R) -> R {
-        let machine = self.machine.read();
+        let machine = self.look();
         look(machine.applied.map_or(0, |id| id.index), &machine.inventory)
     }
 
@@ -147,7 +156,7 @@ impl State {
     }
 
     pub(super) fn pending_bytes(&self) -> u64 {
-        let machine = self.machine.read();
+        let machine = self.look();
         machine.pending_bytes + machine.taken_bytes
     }
 
@@ -165,7 +174,7 @@ impl State {
 
     /// A view of now that stays as it is while apply goes on.
     pub(super) fn freeze(&self) -> (Frozen, AppliedPoint) {
-        let machine = self.machine.read();
+        let machine = self.look();
         (machine.inventory.freeze(), machine.point())
     }
 
@@ -191,7 +200,7 @@ impl State {
     /// A room between storage and this one that keeps recent change sets for subscribers is to be fed in
     /// [`State::apply`], where they come into being and in their order, and woken here.
     fn publish(&self) {
-        let machine = self.machine.read();
+        let machine = self.look();
         let (revision, applied) = (machine.inventory.revision().0, machine.applied.map_or(0, |id| id.index));
         let removed = (machine.removed != **self.removed.borrow()).then(|| Arc::new(machine.removed.clone()));
         drop(machine);
@@ -220,7 +229,8 @@ impl State {
         let mut machine = self.machine.write();
         match (&entry.payload, proposal) {
             (EntryPayload::Normal(payload), Some(proposal)) => {
-                let applied = machine.inventory.apply(&proposal);
+                let mut apply = || machine.inventory.apply(&proposal);
+                let applied = if is_long(&proposal) { taking_long(apply) } else { apply() };
                 machine.pending_bytes += payload.stored().len() as u64;
                 machine.history.extend(applied.change_sets.into_iter().map(Arc::new));
                 if wanted {
@@ -236,6 +246,21 @@ impl State {
         self.apply_seconds.record(started.elapsed());
         Ok(answers)
     }
+}
+
+/// Whether applying it can take as long as an event is big.
+fn is_long(proposal: &Proposal) -> bool {
+    let ProposalBody::Requests(requests) = &proposal.body else { return false };
+    requests.iter().any(|request| matches!(request.command, Command::Define { .. } | Command::Delete { .. }))
+}
+
+/// Runs what may take long, or wait long, without holding up the other tasks of this worker.
+fn taking_long<R>(work: impl FnOnce() -> R) -> R {
+    let flavor = Handle::try_current().map(|runtime| runtime.runtime_flavor());
+    if flavor.is_ok_and(|flavor| flavor == RuntimeFlavor::MultiThread) {
+        return tokio::task::block_in_place(work);
+    }
+    work()
 }
 
 /// Ends the process when apply panics: openraft's worker would only fall silent.
@@ -272,7 +297,7 @@ impl RaftStateMachine<Types> for StateMachine {
     type SnapshotBuilder = SnapshotBuilder;
 
     async fn applied_state(&mut self) -> Result<(Option<RaftLogId>, StoredMembership), io::Error> {
-        let machine = self.state.machine.read();
+        let machine = self.state.look();
         Ok((machine.applied.as_ref().map(to_raft), machine.membership.clone()))
     }
 

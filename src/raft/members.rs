@@ -12,6 +12,7 @@ use openraft::async_runtime::watch::WatchReceiver;
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use super::barrier::Barrier;
 use super::core::Core;
 use super::link::open;
 use super::wire::{self, Answer, Card, HELLO_BYTES_MAX, Lane, Request};
@@ -28,6 +29,8 @@ const CAUGHT_UP_ENTRIES: u64 = 128;
 const NO_PROGRESS_MAX: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 const TRANSFER_WITHIN: Duration = Duration::from_secs(5);
+/// Longest wait for a quorum to confirm the leader that is to change the membership.
+const CONFIRM_WITHIN: Duration = Duration::from_secs(3);
 
 fn refused(why: impl Into<String>) -> MembershipError {
     MembershipError::Refused(why.into())
@@ -133,13 +136,23 @@ fn check_leads(core: &Core) -> Result<Uuid, MembershipError> {
     cluster.ok_or_else(|| refused("this node belongs to no cluster"))
 }
 
+/// Leads, and a quorum confirmed it: everything from before this leader's time is committed then, the membership too.
+/// openraft refuses a change as long as it cannot know that; without a quorum it would keep one without an answer.
+async fn leads_for_certain(core: &Core) -> Result<Uuid, MembershipError> {
+    check_leads(core)?;
+    let deadline = std::time::Instant::now() + CONFIRM_WITHIN;
+    let confirmed = Barrier::pass(core, deadline).await;
+    confirmed.map_err(|e| refused(format!("nothing was changed, a majority did not confirm the leader: {e}")))?;
+    check_leads(core)
+}
+
 fn of_raft(e: impl std::fmt::Display) -> MembershipError {
     failed(format!("the change was not confirmed, look at the members before trying again: {e}"))
 }
 
 pub(super) async fn add_member(core: &Arc<Core>, new: NewMember) -> Result<(), MembershipError> {
     let _one = core.changing.lock().await;
-    let cluster = check_leads(core)?;
+    let cluster = leads_for_certain(core).await?;
     if core.state.removed().contains(&new.id) {
         return Err(refused(format!("node id {} was used before; a node id is never reused, choose another", new.id)));
     }
@@ -198,7 +211,7 @@ async fn catch_up(core: &Core, id: u64) -> Result<(), MembershipError> {
 
 pub(super) async fn remove_member(core: &Arc<Core>, id: u64) -> Result<(), MembershipError> {
     let _one = core.changing.lock().await;
-    check_leads(core)?;
+    leads_for_certain(core).await?;
     let membership = core.membership();
     if membership.get_node(&id).is_none() {
         return Err(refused(format!("node {id} is not a member")));

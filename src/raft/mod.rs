@@ -19,7 +19,7 @@
 //! - An entry is encoded once; the same bytes go to the log and to every peer.
 //! - `NotLeader` is said only of what certainly never was appended. Everything else that gave no result is `Lost`.
 //! - A read is served after recovery, and after a quorum confirmed the leader *since the read came*. No leases.
-//! - The log is dropped only up to a snapshot that is durable.
+//! - The log is dropped only up to a snapshot that is durable, and no follower holds it longer than a number of bytes.
 //! - A node talks only to nodes of its own cluster, each known by id *and* incarnation; an id is never used again.
 //! - Any error of storage, a panic in apply and the death of any task end the process.
 //!

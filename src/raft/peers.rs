@@ -11,6 +11,12 @@ use super::{Timing, WallClock};
 
 /// A clock sample older than this says nothing any more.
 pub(super) const OFFSET_FRESH: Duration = Duration::from_secs(10);
+/// A clock whose way here and back took longer is not believed: the clock was read somewhere on that way, so a sample is
+/// off by at most half of it. Whoever is paused on the way (a process stopped for seconds, a busy machine) makes such a
+/// sample. Half of this is half of the slack that the contract states for "never early"; the same bound holds for late.
+/// A new leader lacks nothing by it: the votes that made it leader, and then each heartbeat, are samples too. The time
+/// of a leader that is paused and goes on is no sample at all: its stamps count monotonic time, and that went on.
+pub(super) const WAY_MAX: Duration = Duration::from_millis(500);
 /// A node that answered nothing for this long is shown as unreachable.
 pub(super) const REACHABLE: Duration = Duration::from_secs(5);
 
@@ -54,24 +60,21 @@ struct Known {
 }
 
 impl Peers {
-    /// Takes a sample: the peer's clock read `peer_wall_ms` somewhere between `sent` and now.
+    /// Takes a sample: the peer's clock read `peer_wall_ms` somewhere between `sent` and now. There are no samples of
+    /// one way only: how long a request was under way, nobody can tell.
     pub(super) fn note_clock(&self, id: u64, peer_wall_ms: u64, sent: Instant, now_wall_ms: u64) {
         let now = Instant::now();
-        let half = u64::try_from((now - sent).as_millis() / 2).unwrap_or(u64::MAX);
-        let middle = now_wall_ms.saturating_sub(half);
-        let offset = i64::try_from(i128::from(peer_wall_ms) - i128::from(middle)).unwrap_or(0);
+        let way = now.saturating_duration_since(sent);
         let mut known = self.known.lock();
         let peer = known.entry(id).or_default();
-        peer.offset = Some((offset, now));
         peer.heard = Some(now);
-    }
-
-    /// Takes a clock that came with a request: it is late by the way here, so a sample both ways is worth more.
-    pub(super) fn note_clock_one_way(&self, id: u64, peer_wall_ms: u64, now_wall_ms: u64) {
-        let better = self.known.lock().get(&id).and_then(|peer| peer.offset);
-        if better.is_none_or(|(_, at)| at.elapsed() > OFFSET_FRESH / 2) {
-            self.note_clock(id, peer_wall_ms, Instant::now(), now_wall_ms);
+        if way > WAY_MAX {
+            return;
         }
+        let half = u64::try_from(way.as_millis() / 2).unwrap_or(u64::MAX);
+        let middle = now_wall_ms.saturating_sub(half);
+        let offset = i64::try_from(i128::from(peer_wall_ms) - i128::from(middle)).unwrap_or(0);
+        peer.offset = Some((offset, now));
     }
 
     pub(super) fn note_version(&self, id: u64, version: String) {
@@ -139,5 +142,31 @@ impl Fresh {
             self.current_at = self.current_at.max(Some(at));
             self.waiting = None;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WALL_MS: u64 = 1_800_000_000_000;
+
+    #[test]
+    fn a_sample_made_over_a_pause_does_not_move_what_is_known() {
+        let peers = Peers::default();
+        let ago = |ms| Instant::now().checked_sub(Duration::from_millis(ms)).expect("the machine is up for seconds");
+        // This node was stopped for two seconds right after the peer had read its clock, then right before.
+        for early_or_late in [WALL_MS - 2_000, WALL_MS] {
+            peers.note_clock(2, early_or_late, ago(2_000), WALL_MS);
+            assert_eq!(peers.offsets(), [], "off by a second");
+        }
+        assert!(peers.status(2).0, "and yet it answered");
+        peers.note_clock(2, WALL_MS + 7, ago(0), WALL_MS);
+        peers.note_clock(2, WALL_MS - 2_000, ago(2_000), WALL_MS);
+        assert_eq!(peers.offsets(), [(2, 7)]);
+        // The worst that is believed stays well within 500 ms.
+        peers.note_clock(2, WALL_MS, ago(450), WALL_MS);
+        let (_, offset) = peers.offsets()[0];
+        assert!((220..=250).contains(&offset), "{offset}");
     }
 }

@@ -276,9 +276,9 @@ async fn read_requests(
         while working.try_join_next().is_some() {}
         let request: Request = wire::decode(&body)?;
         let (core, answers) = (Arc::clone(&core), answers.clone());
-        let (lane, from) = (hello.lane, hello.from);
+        let lane = hello.lane;
         working.spawn(async move {
-            let answer = handle(&core, lane, from, request).await;
+            let answer = handle(&core, lane, request).await;
             drop(room);
             let frame = wire::encode_frame(GROUP, id, &answer, body_max)
                 .or_else(|e| wire::encode_frame(GROUP, id, &Answer::Failed(e.to_string()), body_max));
@@ -291,27 +291,18 @@ async fn read_requests(
 }
 
 /// Does what is asked. Each lane takes its own requests only.
-async fn handle(core: &Arc<Core>, lane: Lane, from: u64, request: Request) -> Answer {
+async fn handle(core: &Arc<Core>, lane: Lane, request: Request) -> Answer {
     let arrived = Instant::now();
     let done = match (lane, request) {
-        (Lane::Heartbeat, Request::Heartbeat { append, wall_ms, quorum_age_ms }) => {
-            core.peers.note_clock_one_way(from, wall_ms, core.me.wall_ms());
-            heartbeat(core, append, quorum_age_ms).await
-        }
-        (Lane::Control, Request::Vote { ballot, wall_ms }) => {
-            core.peers.note_clock_one_way(from, wall_ms, core.me.wall_ms());
-            vote(core, ballot, false).await
-        }
-        (Lane::Control, Request::PreVote { ballot, wall_ms }) => {
-            core.peers.note_clock_one_way(from, wall_ms, core.me.wall_ms());
-            vote(core, ballot, true).await
-        }
+        (Lane::Heartbeat, Request::Heartbeat { append, quorum_age_ms }) => heartbeat(core, append, quorum_age_ms).await,
+        (Lane::Control, Request::Vote { ballot }) => vote(core, ballot, false).await,
+        (Lane::Control, Request::PreVote { ballot }) => vote(core, ballot, true).await,
         (Lane::Control, Request::Transfer { vote, to, last }) => take_over(core, &vote, to, last).await,
         (Lane::Control, Request::ReadIndex { within_ms }) => {
             let deadline = arrived + Duration::from_millis(within_ms);
             Ok(Answer::ReadIndex(core.barrier.index_as_leader(core, deadline).await.map_err(|e| e.to_string())))
         }
-        (Lane::Control | Lane::Forward, Request::Ping { .. }) => {
+        (Lane::Control | Lane::Forward, Request::Ping) => {
             Ok(Answer::Pong { wall_ms: core.me.wall_ms(), version: core.me.version.clone() })
         }
         (Lane::Forward, Request::Forward { within_ms, body }) => {

@@ -62,6 +62,19 @@ impl RaftSnapshotBuilder<Types> for SnapshotBuilder {
     }
 }
 
+/// Whether a file that came from another node is whole, and the snapshot that was announced. openraft is given no other:
+/// an error from [`install`] ends the process, and here it is only the way that failed.
+pub(super) async fn check(state: Arc<State>, meta: SnapshotMeta, received: SnapshotHandle) -> io::Result<()> {
+    blocking(move || {
+        let found = of_file(state.store.check_snapshot(&received.path).map_err(io::Error::other)?)?.meta;
+        match found == meta {
+            true => Ok(()),
+            false => Err(io::Error::other(format!("the snapshot is of {found:?}, and {meta:?} was announced"))),
+        }
+    })
+    .await
+}
+
 /// Checks the file to its last byte, makes it this node's state on disk, then in memory.
 pub(super) async fn install(state: Arc<State>, meta: SnapshotMeta, received: SnapshotHandle) -> io::Result<()> {
     blocking(move || {

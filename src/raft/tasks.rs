@@ -16,6 +16,9 @@ const CLOCK_WITHIN: Duration = Duration::from_secs(1);
 const SNAPSHOT_LOOK_EVERY: Duration = Duration::from_secs(1);
 /// A snapshot that is not there this long after it was asked for is asked for again.
 const SNAPSHOT_RETRY_AFTER: Duration = Duration::from_secs(600);
+/// A follower that reads old entries is waited for until the log is this many times as long as it may grow between two
+/// snapshots. Then it gets the snapshot.
+const LOG_HELD_MAX: u64 = 3;
 
 impl Core {
     /// Keeps the view fresh, and notices when openraft stops.
@@ -99,7 +102,22 @@ impl Core {
         }
     }
 
-    /// Asks for a snapshot when the log since the last one is longer than the threshold and than that snapshot.
+    /// Drops what is too much of the log behind the snapshot at `index`. Up to `bytes` are kept there (and never more
+    /// than [`LOG_TO_KEEP`](super::core::LOG_TO_KEEP) entries), for followers that were away for a moment.
+    ///
+    /// openraft drops nothing that no durable snapshot covers, and puts off what it is sending to a follower, until
+    /// that one has it or cannot be reached: one that is slow could make the log grow until the disk is full.
+    async fn shorten_log(&self, index: u64, bytes: u64) {
+        let Some(upto) = self.log.last_beyond(index, bytes) else { return };
+        if self.raft.trigger().purge_log(upto).await.is_ok()
+            && self.log.bytes_after(0) > bytes.saturating_mul(LOG_HELD_MAX)
+        {
+            self.net.stop_sending_before(upto);
+        }
+    }
+
+    /// Keeps the log short: asks for a snapshot when the log since the last one is longer than the threshold and than
+    /// that snapshot, and drops what is behind it.
     pub(super) async fn snapshots(self: Arc<Self>) {
         let mut beat = tokio::time::interval(SNAPSHOT_LOOK_EVERY);
         beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -111,6 +129,8 @@ impl Core {
             }
             let last = self.state.store.latest_snapshot();
             let (index, bytes) = last.map_or((0, 0), |s| (s.applied.last_applied.map_or(0, |id| id.index), s.bytes));
+            let limit = self.snapshot_wal_bytes.load(Ordering::Relaxed).max(bytes);
+            self.shorten_log(index, limit).await;
             if let Some((since, at)) = asked
                 && since == index
                 && at.elapsed() < SNAPSHOT_RETRY_AFTER
@@ -118,7 +138,6 @@ impl Core {
                 continue;
             }
             asked = None;
-            let limit = self.snapshot_wal_bytes.load(Ordering::Relaxed).max(bytes);
             if self.log.bytes_after(index) > limit && self.applied_index() > index {
                 if self.raft.trigger().snapshot().await.is_err() {
                     continue;

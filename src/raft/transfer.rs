@@ -3,7 +3,8 @@
 //! ```text
 //! SnapshotStart → Taken     SnapshotChunk … → Taken …     SnapshotEnd → Working … → Installed
 //! ```
-//! There is no deadline on the whole, only on each sign of life.
+//! There is no deadline on the whole, only on each sign of life. What arrives damaged is refused and removed, and the
+//! sender tries again.
 
 use std::io;
 use std::sync::Arc;
@@ -18,7 +19,7 @@ use super::entry::decode_vote;
 use super::link::{Target, open};
 use super::peers::Me;
 use super::snapshot::{Snapshot, SnapshotHandle};
-use super::types::RaftVote;
+use super::types::{RaftVote, SnapshotMeta};
 use super::wire::{self, Answer, CHUNK_BYTES_MAX, Covers, Lane, Request, vote_bytes};
 use crate::storage::GROUP;
 
@@ -149,11 +150,10 @@ pub(super) async fn receive(core: &Arc<Core>, socket: &mut TcpStream) -> io::Res
     file.flush().await?;
     drop(file);
     tracing::info!(bytes, last = ?meta.last_log_id, "snapshot received");
-    let raft = core.raft.clone();
+    let core = Arc::clone(core);
     // Goes on to its end even when the sender is gone: the file must not vanish under it.
     let mut install = tokio::spawn(async move {
-        let snapshot = Snapshot { meta, snapshot: SnapshotHandle { path: received.0.clone(), bytes } };
-        let installed = raft.install_full_snapshot(vote, snapshot).await;
+        let installed = install(&core, vote, meta, SnapshotHandle { path: received.0.clone(), bytes }).await;
         drop((received, one));
         installed
     });
@@ -165,8 +165,23 @@ pub(super) async fn receive(core: &Arc<Core>, socket: &mut TcpStream) -> io::Res
         }
     };
     match installed {
-        Ok(Ok(response)) => answer(socket, &Answer::Installed { vote: vote_bytes(&response.vote) }).await,
-        Ok(Err(e)) => answer(socket, &Answer::Refused(e.to_string())).await,
+        Ok(Ok(vote)) => answer(socket, &Answer::Installed { vote: vote_bytes(&vote) }).await,
+        Ok(Err(why)) => answer(socket, &Answer::Refused(why)).await,
         Err(e) => answer(socket, &Answer::Refused(e.to_string())).await,
     }
+}
+
+/// Hands a received file to openraft once it is certain that it is what was sent. Returns this node's vote.
+async fn install(
+    core: &Core,
+    vote: RaftVote,
+    meta: SnapshotMeta,
+    received: SnapshotHandle,
+) -> Result<RaftVote, String> {
+    if let Err(e) = super::snapshot::check(Arc::clone(&core.state), meta.clone(), received.clone()).await {
+        tracing::warn!(error = %e, "a received snapshot is refused");
+        return Err(e.to_string());
+    }
+    let installed = core.raft.install_full_snapshot(vote, Snapshot { meta, snapshot: received }).await;
+    installed.map(|response| response.vote).map_err(|e| e.to_string())
 }

@@ -238,17 +238,14 @@ pub(super) enum Request {
     },
     Heartbeat {
         append: Append,
-        wall_ms: u64,
         /// How long ago a quorum last confirmed the sender as leader.
         quorum_age_ms: Option<u64>,
     },
     Vote {
         ballot: Ballot,
-        wall_ms: u64,
     },
     PreVote {
         ballot: Ballot,
-        wall_ms: u64,
     },
     Transfer {
         vote: Bytes,
@@ -259,10 +256,8 @@ pub(super) enum Request {
     ReadIndex {
         within_ms: u64,
     },
-    /// Keeps connection, clock and version known.
-    Ping {
-        wall_ms: u64,
-    },
+    /// Asks for clock and version, and shows life.
+    Ping,
     SnapshotStart {
         vote: Bytes,
         covers: Covers,

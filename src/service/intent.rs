@@ -47,7 +47,7 @@ pub(super) enum Attempt {
 }
 
 /// Hash of a request as parsed, for telling a repeated key from a reused one.
-pub fn fingerprint(command: &Command) -> Fingerprint {
+pub(super) fn fingerprint(command: &Command) -> Fingerprint {
     hash(&codec::encode(command))
 }
 

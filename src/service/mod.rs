@@ -20,6 +20,7 @@
 
 mod admission;
 mod batcher;
+mod check;
 mod duties;
 mod forward;
 mod intent;
@@ -35,19 +36,18 @@ use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 use tokio::time::timeout_at;
 
-pub use intent::fingerprint;
+pub use check::{BatchLine, check, checked_lines};
 
 use self::admission::Admission;
 use self::batcher::Batcher;
+use self::check::{check_size, check_sizes};
 use self::intent::{Attempt, Decided, Intent, Work};
-use self::limits::{
-    ATOMIC_BATCH_BYTES_MAX, COMMAND_BYTES_MAX, DEFINITIONS_AT_ONCE_MAX, RETRY_AFTER_NO_LEADER, RETRY_AFTER_OVERLOADED,
-};
+use self::limits::{DEFINITIONS_AT_ONCE_MAX, RETRY_AFTER_NO_LEADER, RETRY_AFTER_OVERLOADED};
 use self::stamp::Stamper;
 use crate::domain::codec;
-use crate::domain::command::{BatchCommand, Command, Contents, KeyMaker};
+use crate::domain::command::{Command, KeyMaker};
 use crate::domain::id::Key;
-use crate::domain::inventory::{Inventory, check_definition, check_patch, check_sale};
+use crate::domain::inventory::Inventory;
 use crate::domain::outcome::{Answer, Rejection, SliceAnswer};
 use crate::domain::value::{Millis, Version};
 use crate::raft::{NodeStatus, RaftNode, WallClock};
@@ -238,14 +238,9 @@ impl Service {
     /// Decides an independent batch: each command by itself, in order.
     ///
     /// After `Unknown` it may be partly applied; sending it again under its key completes it.
-    pub async fn submit_batch(
-        &self,
-        context: Context,
-        commands: Vec<BatchCommand>,
-    ) -> Result<SubmittedBatch, NotDecided> {
-        if let Some(limit_bytes) = commands.iter().find_map(|c| too_large(codec::encoded_len(c), COMMAND_BYTES_MAX)) {
-            return Err(NotDecided { key: context.key, why: ServiceError::TooLarge { limit_bytes } });
-        }
+    pub async fn submit_batch(&self, context: Context, lines: Vec<BatchLine>) -> Result<SubmittedBatch, NotDecided> {
+        let commands = checked_lines(lines);
+        check_sizes(&commands).map_err(|why| NotDecided { key: context.key.clone(), why })?;
         let fingerprint = intent::batch_fingerprint(&commands);
         let intent = intent(&context, fingerprint, Work::Batch(commands));
         let not_decided = |why| NotDecided { key: Some(intent.key.clone()), why };
@@ -326,50 +321,6 @@ fn intent(context: &Context, fingerprint: crate::domain::command::Fingerprint, w
         None => (stamp::fresh_key(), KeyMaker::Node),
     };
     Intent { key, key_made_by, fingerprint, not_after: context.not_after, if_match: context.if_match, work }
-}
-
-/// Checks that need no state. What fails here is never recorded.
-fn check(command: &Command) -> Result<(), Rejection> {
-    match command {
-        Command::Define { definition, .. } => match &definition.contents {
-            Contents::Inline { seats, pools } => check_definition(&definition.head, seats, pools),
-            Contents::Staged { .. } => Ok(()),
-        },
-        Command::Change { patch, .. } => check_patch(patch),
-        Command::Sale(sale) => check_sale(sale),
-        Command::AtomicBatch(sales) => {
-            for (index, sale) in sales.iter().enumerate() {
-                check_sale(sale).map_err(|mut rejection| {
-                    rejection.facts.index = u32::try_from(index).ok();
-                    rejection
-                })?;
-            }
-            Ok(())
-        }
-        Command::Delete { .. } | Command::BatchSlice(_) | Command::Void { .. } | Command::Configure(_) => Ok(()),
-    }
-}
-
-fn check_size(command: &Command, encoded_bytes: usize) -> Result<(), ServiceError> {
-    let limit = match command {
-        // Bounded by the body limit of its route; it travels in staged parts.
-        Command::Define { .. } => return Ok(()),
-        Command::AtomicBatch(_) => ATOMIC_BATCH_BYTES_MAX,
-        Command::Change { .. }
-        | Command::Delete { .. }
-        | Command::Sale(_)
-        | Command::BatchSlice(_)
-        | Command::Void { .. }
-        | Command::Configure(_) => COMMAND_BYTES_MAX,
-    };
-    match too_large(encoded_bytes, limit) {
-        Some(limit_bytes) => Err(ServiceError::TooLarge { limit_bytes }),
-        None => Ok(()),
-    }
-}
-
-fn too_large(bytes: usize, limit: usize) -> Option<usize> {
-    (bytes > limit).then_some(limit)
 }
 
 fn millis(duration: Duration) -> u64 {

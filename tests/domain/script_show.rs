@@ -156,6 +156,7 @@ fn outcome(outcome: &Outcome) -> (String, String) {
             let answer = |one: &SliceAnswer| match one {
                 SliceAnswer::Decided(one) => indented(&answer(one)),
                 SliceAnswer::KeyReused => "    key_reused\n".to_owned(),
+                SliceAnswer::Refused(no) => format!("    refused at the edge {}\n", rejection(no)),
             };
             ("slice".to_owned(), answers.iter().map(answer).collect())
         }

@@ -354,8 +354,7 @@ impl Model {
                 Ok(sale) => sale,
                 Err(at_the_edge) => {
                     // Seen before the key is looked up, and not recorded under it.
-                    let answer = self.answer(None, Verdict::Rejected(at_the_edge.clone()));
-                    answers.push(SliceAnswer::Decided(answer));
+                    answers.push(SliceAnswer::Refused(at_the_edge.clone()));
                     continue;
                 }
             };

@@ -12,12 +12,14 @@
 #![allow(dead_code, unused_imports, unreachable_pub, clippy::print_stderr, clippy::unwrap_used)]
 
 pub mod cluster;
+pub mod files;
 pub mod http;
 pub mod load;
 pub mod process;
 pub mod settings;
 
 pub use cluster::Cluster;
+pub use files::copy_folder;
 pub use http::{Answer, Connection, Lost, Request};
 
 use std::time::{Duration, Instant};

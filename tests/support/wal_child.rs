@@ -11,14 +11,17 @@
 //! | `V n` / `v n` | about to save vote `n` / acknowledged |
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
+#[path = "files.rs"]
+pub mod files;
+
 use std::collections::BTreeMap;
+use std::io;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
-use std::{fs, io};
 
 use bytes::Bytes;
 use lastseat::storage::wal::{Done, Wal, WalEntry, WalOptions};
@@ -244,7 +247,7 @@ impl Expected {
     /// Opens a copy of the folder, so that the next child finds it as it was left, and compares.
     pub fn check(&mut self, folder: &Path) {
         let copy = tempfile::tempdir().unwrap();
-        copy_folder(folder, copy.path());
+        files::copy_folder(folder, copy.path());
         let wal = Wal::open(copy.path(), options()).unwrap_or_else(|e| panic!("refused after a crash: {e}"));
         let log = wal.group(GROUP);
         let state = log.state();
@@ -267,14 +270,5 @@ impl Expected {
             assert_eq!(id.map(|id| id.term), Some(term), "entry {index} was acknowledged; the log is at {state:?}");
         }
         wal.close().unwrap();
-    }
-}
-
-pub fn copy_folder(from: &Path, to: &Path) {
-    // A crash may come before the child made the folder.
-    let Ok(items) = fs::read_dir(from) else { return };
-    for item in items {
-        let path = item.unwrap().path();
-        fs::copy(&path, to.join(path.file_name().unwrap())).unwrap();
     }
 }

@@ -12,15 +12,15 @@ use tower::ServiceExt;
 
 use crate::api::backend::Backend;
 use crate::api::{ApiOptions, routes};
-use crate::domain::command::{BatchCommand, Command, Fingerprint, KeyMaker, Proposal, ProposalBody};
+use crate::domain::command::{Command, Fingerprint, KeyMaker, Proposal, ProposalBody};
 use crate::domain::id::{Key, Token};
 use crate::domain::inventory::Inventory;
 use crate::domain::outcome::{Answer, Decision, Outcome, Verdict};
 use crate::domain::value::{Millis, Revision, Version};
 use crate::raft::{MembershipError, NewMember};
 use crate::service::{
-    ClusterStatus, Context, NodeFacts, NotDecided, ReadError, ReadOptions, ReadPermit, Readiness, ServiceError,
-    Submitted, SubmittedBatch,
+    BatchLine, ClusterStatus, Context, NodeFacts, NotDecided, ReadError, ReadOptions, ReadPermit, Readiness,
+    ServiceError, Submitted, SubmittedBatch, check,
 };
 
 type AnswerCommand =
@@ -29,11 +29,13 @@ type AnswerCommand =
 pub(crate) struct Canned {
     inventory: Mutex<Inventory>,
     answer: Box<AnswerCommand>,
-    batches: Mutex<Vec<Vec<BatchCommand>>>,
 }
 
 impl Canned {
     pub(in crate::api) fn submit(&self, context: Context, command: Command) -> Result<Submitted, NotDecided> {
+        if let Err(rejection) = check(&command) {
+            return Err(NotDecided { key: context.key, why: ServiceError::Refused(rejection) });
+        }
         let key = context.key.clone().unwrap_or_else(|| Key::parse("made-here").expect("a valid key"));
         match (self.answer)(&context, &command, &self.inventory) {
             Ok((answer, replayed)) => Ok(Submitted { key, answer, replayed }),
@@ -44,10 +46,9 @@ impl Canned {
     pub(in crate::api) fn submit_batch(
         &self,
         context: Context,
-        commands: Vec<BatchCommand>,
+        _: Vec<BatchLine>,
     ) -> Result<SubmittedBatch, NotDecided> {
         let key = context.key.unwrap_or_else(|| Key::parse("made-here").expect("a valid key"));
-        self.batches.lock().push(commands);
         Ok(SubmittedBatch { key, answers: Vec::new(), replayed: false })
     }
 
@@ -99,7 +100,7 @@ pub(super) fn answer(verdict: Verdict) -> Answer {
 }
 
 /// A router whose service must not be asked to do anything.
-pub(super) fn unreached() -> Router {
+pub(in crate::api) fn unreached() -> Router {
     router(|_, command| panic!("the service was asked for {command:?}"))
 }
 
@@ -141,7 +142,7 @@ pub(super) fn applying() -> Router {
 }
 
 fn build(answer: Box<AnswerCommand>) -> Router {
-    let canned = Canned { inventory: Mutex::new(Inventory::new()), answer, batches: Mutex::default() };
+    let canned = Canned { inventory: Mutex::new(Inventory::new()), answer };
     let options = ApiOptions { own_api: Some("http://me:7400".into()), metrics: None };
     routes::build(Backend::Canned(Box::new(canned)), options)
 }

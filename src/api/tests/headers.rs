@@ -78,6 +78,25 @@ async fn headers_of_a_command_reach_the_service() {
 }
 
 #[tokio::test]
+async fn a_not_after_beyond_the_last_time_means_never() {
+    let last = u64::try_from(jiff::Timestamp::MAX.as_millisecond()).expect("after 1970");
+    let cases = [
+        ("9999-12-31T23:59:59Z", last),
+        ("9999-12-31T23:59:59.999999-23:59", last),
+        ("9999-12-30T22:00:00Z", last - 999),
+        ("9999-12-31T21:00:00+23:00", last - 999),
+        ("0000-01-01T00:00:00Z", 0),
+    ];
+    for (text, millis) in cases {
+        let router = router(move |context, _| {
+            assert_eq!(context.not_after, Some(Millis(millis)));
+            Ok((answer(Verdict::Applied(Outcome::Voided)), false))
+        });
+        assert_eq!(with(&router, "POST", VOID, "not-after", text).await.status, 200, "{text}");
+    }
+}
+
+#[tokio::test]
 async fn headers_that_cannot_be_used_are_invalid() {
     let long = "k".repeat(129);
     let cases = [
@@ -85,6 +104,11 @@ async fn headers_that_cannot_be_used_are_invalid() {
         ("idempotency-key", "a/b"),
         ("idempotency-key", long.as_str()),
         ("not-after", "tomorrow"),
+        ("not-after", "9999-12-31T23:59:59"),
+        ("not-after", "9999-12-31"),
+        ("not-after", "9999-13-31T23:59:59Z"),
+        ("not-after", "9999-12-31T23:59:59Z[UTC]"),
+        ("not-after", "+010000-01-01T00:00:00Z"),
         ("request-timeout-ms", "0"),
         ("request-timeout-ms", "30001"),
         ("request-timeout-ms", "1.5"),

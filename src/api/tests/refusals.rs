@@ -79,6 +79,8 @@ async fn values_that_are_not_allowed_are_invalid() {
         ("/v1/events/e/extend", r#"{"token":"t","ttl_ms":0}"#, "ttl_ms is 0"),
         ("/v1/events/e/block", r#"{"items":[]}"#, "items is empty"),
         ("/v1/outcomes/a%23b/void", "", "key in the path"),
+        (&format!("/v1/outcomes/{}/void", "k".repeat(129)), "", "129 characters"),
+        (&format!("/v1/outcomes/{}:0/void", "k".repeat(129)), "", "131 characters"),
         ("/v1/batch", r#"{"atomic":true,"commands":[]}"#, "commands is empty"),
         ("/v1/cluster/init", r#"{"nodes":[]}"#, "nodes"),
         ("/v1/cluster/members", r#"{"id":0,"api":"http://a:1","peer":"a:1"}"#, "id is 0"),
@@ -142,6 +144,9 @@ async fn another_content_type_is_refused() {
         let got = ask(&unreached(), request).await;
         assert_eq!(got.problem(), (415, "unsupported_media_type".into()), "{content_type}");
     }
+    // What is too large as well is too large.
+    let large = Request::post(RESERVE).header("content-type", "text/plain").body(Body::from(vec![b' '; (1 << 20) + 1]));
+    assert_eq!(ask(&unreached(), large.expect("valid")).await.problem(), (413, "too_large".into()));
     for content_type in ["application/json", "Application/JSON; charset=utf-8", "application/vnd.x+json"] {
         let request = Request::post(RESERVE).header("content-type", content_type).body(Body::from("{")).expect("valid");
         assert_eq!(ask(&unreached(), request).await.problem().0, 400, "{content_type}");
@@ -207,6 +212,13 @@ async fn batches_have_their_limits() {
     assert_eq!(got.problem(), (422, "invalid".into()));
     let wide = format!(r#"{{"atomic":true,"commands":[]{}}}"#, " ".repeat(1 << 20));
     assert_eq!(post(&unreached(), "/v1/batch", wide).await.problem(), (413, "too_large".into()));
+    let twice = r#"{"event":"e","op":"release","token":"t","items":[{"seat":"A"},{"seat":"A"}]}"#;
+    let zero = r#"{"event":"e","op":"extend","token":"t","ttl_ms":0}"#;
+    for (lines, code, index) in [([twice, zero], "duplicate_item", 0), ([zero, twice], "invalid", 0)] {
+        let body = format!(r#"{{"atomic":true,"commands":[{}]}}"#, lines.join(","));
+        let got = post(&unreached(), "/v1/batch", body).await;
+        assert_eq!((got.problem(), got.json()["index"].as_u64()), ((422, code.into()), Some(index)));
+    }
     let keyed = r#"{"atomic":true,"commands":[{"event":"e","op":"cancel","order":"o","key":"k"}]}"#;
     let got = post(&unreached(), "/v1/batch", keyed).await;
     assert_eq!((got.problem(), got.json()["index"].as_u64()), ((422, "invalid".into()), Some(0)));

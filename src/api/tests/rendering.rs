@@ -160,8 +160,9 @@ fn batch_results_have_a_status_once() {
     let body = text(&atomic);
     assert!(body.starts_with(r#"{"outcome":"applied","revision":5,"version":null,"results":[{"status":201,"outcome":"applied","revision":5,"version":3,"order":"o-1""#), "{body}");
     let mut out = Vec::new();
+    let refused = SliceAnswer::Refused(Rejection::invalid("Say less."));
     write_batch(
-        &[SliceAnswer::Decided(booked), SliceAnswer::Decided(rejected), SliceAnswer::KeyReused],
+        &[SliceAnswer::Decided(booked), SliceAnswer::Decided(rejected), SliceAnswer::KeyReused, refused],
         "r-1",
         &mut out,
     );
@@ -170,7 +171,9 @@ fn batch_results_have_a_status_once() {
     let body: serde_json::Value = serde_json::from_str(&text).expect("JSON");
     let statuses: Vec<_> =
         body["results"].as_array().expect("a list").iter().map(|one| one["status"].as_u64()).collect();
-    assert_eq!(statuses, [Some(201), Some(409), Some(422)]);
+    assert_eq!(statuses, [Some(201), Some(409), Some(422), Some(422)]);
+    let outcomes: Vec<_> = body["results"].as_array().expect("a list").iter().map(|one| &one["outcome"]).collect();
+    assert_eq!(outcomes, ["applied", "rejected", "not_applied", "not_applied"]);
     assert_eq!((&body["revision"], &body["version"]), (&5.into(), &serde_json::Value::Null));
 }
 

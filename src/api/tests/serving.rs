@@ -86,3 +86,59 @@ async fn http2_is_spoken_too() {
     stream.read_exact(&mut head).await.expect("a frame");
     assert_eq!(head[3], 4, "the first frame of a server is SETTINGS");
 }
+
+/// The answer at the end of what came, taken apart: a problem like any other, after which the connection is closed.
+fn last_problem(answers: &str) -> (u16, serde_json::Value) {
+    let at = answers.rfind("HTTP/1.1 ").unwrap_or_else(|| panic!("no answer in {answers:?}"));
+    let (head, body) = answers[at..].split_once("\r\n\r\n").expect("a head");
+    let body: serde_json::Value = serde_json::from_str(body).unwrap_or_else(|error| panic!("{error} in {answers:?}"));
+    let request_id = body["request_id"].as_str().expect("a problem has it");
+    for line in [
+        "content-type: application/problem+json",
+        "connection: close",
+        "lastseat-revision: 7",
+        "lastseat-node: 2",
+        "lastseat-leader: http://leader:7400",
+        "date: ",
+        &format!("request-id: {request_id}"),
+    ] {
+        assert!(head.contains(&format!("\r\n{line}")), "no {line:?} in {head:?}");
+    }
+    let status = head[9..12].parse().expect("a status");
+    assert_eq!(body["status"], status, "{body}");
+    assert_eq!(body["outcome"], "not_applied", "{body}");
+    (status, body)
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_as_http_is_a_problem_too() {
+    let many_headers = format!("GET /livez HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(200));
+    let cases = [
+        ("\u{1}\u{2}nonsense\r\n\r\n", 400, "malformed"),
+        ("GET\r\n\r\n", 400, "malformed"),
+        ("GET /livez HTTP/1.7\r\n\r\n", 400, "malformed"),
+        ("GET /li vez HTTP/1.1\r\n\r\n", 400, "malformed"),
+        ("GET /livez HTTP/1.1\r\nno colon\r\n\r\n", 400, "malformed"),
+        ("POST /v1/batch HTTP/1.1\r\ncontent-length: many\r\n\r\n", 400, "malformed"),
+        ("POST /v1/batch HTTP/1.1\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n", 400, "malformed"),
+        (&format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(70_000)), 413, "too_large"),
+        (&many_headers, 413, "too_large"),
+    ];
+    let served = start(unreached(), Duration::from_secs(5)).await;
+    for (bytes, status, code) in cases {
+        let answer = rest(connect(&served, bytes).await).await;
+        let short: String = bytes.chars().take(60).collect();
+        let (got, body) = last_problem(&answer);
+        assert_eq!((got, body["code"].as_str()), (status, Some(code)), "{short:?}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_before_what_cannot_be_read_arrives_whole() {
+    let served = start(voiding(), Duration::from_secs(5)).await;
+    let good = "POST /v1/outcomes/k/void HTTP/1.1\r\nhost: a\r\n\r\n";
+    let answers = rest(connect(&served, &format!("{good}{good}GARBAGE\r\n\r\n")).await).await;
+    assert_eq!(answers.matches("HTTP/1.1 200 OK").count(), 2, "{answers}");
+    assert_eq!(answers.matches("\"voided\":true").count(), 2, "{answers}");
+    assert_eq!(last_problem(&answers).0, 400);
+}

@@ -5,12 +5,12 @@ use utoipa::ToSchema;
 
 use super::capped::Capped;
 use super::item::WireItem;
-use super::sale::{Best, Block, Book, Cancel, Extend, Release, Reserve, WireOnExpired, WireRest, checked};
+use super::sale::{Best, Block, Book, Cancel, Extend, Release, Reserve, WireOnExpired, WireRest, on_event};
 use super::{Name, Str, WireError, json, name};
 use crate::api::problem::{self, Problem};
-use crate::domain::command::{BatchCommand, Command, SaleCommand, SaleOp};
+use crate::domain::command::{Command, SaleCommand, SaleOp};
 use crate::domain::id::Key;
-use crate::service::fingerprint;
+use crate::service::{BatchLine as ServiceLine, check};
 
 /// Most commands of an atomic batch.
 pub const ATOMIC_COMMANDS_MAX: usize = 1_000;
@@ -72,7 +72,7 @@ pub enum Op {
 #[derive(Debug)]
 pub enum Parsed {
     Atomic(Vec<SaleCommand>),
-    Independent(Vec<BatchCommand>),
+    Independent(Vec<ServiceLine>),
 }
 
 /// An operation whose shape is right and whose values are not judged yet.
@@ -116,11 +116,25 @@ pub fn parse(body: &[u8]) -> Result<Parsed, Problem> {
         .collect::<Result<Vec<_>, _>>()?;
     check_count(total, atomic)?;
     if atomic {
-        let commands = lines.into_iter().enumerate().map(|(at, line)| line.atomic().map_err(|e| e.at_index(at)));
-        return Ok(Parsed::Atomic(commands.collect::<Result<_, _>>()?));
+        return Ok(Parsed::Atomic(all_or_none(lines)?));
     }
     let commands = lines.into_iter().enumerate().map(|(at, line)| line.independent().map_err(|e| e.at_index(at)));
     Ok(Parsed::Independent(commands.collect::<Result<_, _>>()?))
+}
+
+fn all_or_none(lines: Vec<Line<'_>>) -> Result<Vec<SaleCommand>, Problem> {
+    let mut commands = Vec::with_capacity(lines.len());
+    for (at, line) in lines.into_iter().enumerate() {
+        match line.atomic() {
+            Ok(command) => commands.push(command),
+            Err(problem) => {
+                // The first failing command is the answer: one before this that the service would refuse goes first.
+                check(&Command::AtomicBatch(commands)).map_err(|rejection| Problem::refused(&rejection))?;
+                return Err(problem.at_index(at));
+            }
+        }
+    }
+    Ok(commands)
 }
 
 fn check_count(total: usize, atomic: bool) -> Result<(), Problem> {
@@ -220,22 +234,17 @@ impl Line<'_> {
         Ok(self.command()?)
     }
 
-    fn independent(self) -> Result<BatchCommand, Problem> {
+    fn independent(self) -> Result<ServiceLine, Problem> {
         let key: Option<Result<Key, WireError>> = self.key.as_ref().map(|key| name(&key.0, "key"));
-        let (key, command) = match (key.transpose(), self.command()) {
-            (Ok(key), Ok(command)) => (key, Ok(command)),
-            (Ok(key), Err(WireError::Refused(rejection))) => (key, Err(*rejection)),
-            (Err(WireError::Refused(rejection)), _) => (None, Err(*rejection)),
-            (_, Err(WireError::Malformed(detail))) | (Err(WireError::Malformed(detail)), _) => {
-                return Err(Problem::malformed(detail));
+        match (key.transpose(), self.command()) {
+            (Ok(key), Ok(command)) => Ok(ServiceLine { key, command: Ok(command) }),
+            (Ok(_), Err(WireError::Refused(rejection))) | (Err(WireError::Refused(rejection)), _) => {
+                Ok(ServiceLine { key: None, command: Err(*rejection) })
             }
-        };
-        // A command that is refused here is never looked up under its own key, nor recorded under it.
-        let own = match (key, &command) {
-            (Some(key), Ok(command)) => Some((key, fingerprint(&Command::Sale(command.clone())))),
-            _ => None,
-        };
-        Ok(BatchCommand { own, command })
+            (_, Err(WireError::Malformed(detail))) | (Err(WireError::Malformed(detail)), _) => {
+                Err(Problem::malformed(detail))
+            }
+        }
     }
 
     fn command(self) -> Result<SaleCommand, WireError> {
@@ -248,6 +257,6 @@ impl Line<'_> {
             Shaped::Block(wire) => wire.block(),
             Shaped::Unblock(wire) => wire.unblock(),
         }?;
-        checked(&self.event.0, op)
+        on_event(&self.event.0, op)
     }
 }

@@ -10,7 +10,6 @@ use super::capped::Capped;
 use super::{Name, Str, WireError, exact, json, name, positive, text};
 use crate::domain::command::{Command, Contents, Definition, HoldPatch, Patch, PoolPatch};
 use crate::domain::id::EventId;
-use crate::domain::inventory::{check_definition, check_patch};
 use crate::domain::value::{Coordinate, EventHead, HoldPolicy, Limits, PoolDef, SeatDef, SeatNumber, Text};
 
 /// Most seats of a definition.
@@ -176,7 +175,6 @@ pub fn define(event: &str, body: &[u8]) -> Result<Command, WireError> {
     };
     let seats = seats(wire.seats.unwrap_or_default(), &mut texts)?;
     let pools = pools(wire.pools.unwrap_or_default(), &mut texts)?;
-    check_definition(&head, &seats, &pools)?;
     let definition = Box::new(Definition { head, contents: Contents::Inline { seats, pools } });
     Ok(Command::Define { event, definition })
 }
@@ -203,7 +201,6 @@ pub fn change(event: &str, body: &[u8]) -> Result<Command, WireError> {
         labels: wire.labels.map(labels).transpose()?,
         pools: pools.collect::<Result<_, WireError>>()?,
     };
-    check_patch(&patch)?;
     Ok(Command::Change { event, patch: Box::new(patch) })
 }
 

@@ -8,8 +8,7 @@
 //! Invariants: a body is read as a whole before any value in it is judged, so `malformed` always comes before
 //! `invalid`; unknown fields are refused everywhere; every struct here is also its own OpenAPI schema.
 //!
-//! On purpose not here: what needs the state, and the checks the domain makes itself (`check_sale`,
-//! `check_definition`, `check_patch`).
+//! On purpose not here: what needs the state, and the checks of whole commands, which the service makes.
 
 pub mod batch;
 pub mod capped;
@@ -22,6 +21,7 @@ pub mod views;
 
 use std::borrow::Cow;
 use std::fmt;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use serde::de::{Deserialize, Deserializer, Visitor};
@@ -30,7 +30,7 @@ use utoipa::ToSchema;
 use super::problem::Problem;
 use crate::domain::id::{CustomerId, EventId, IdError, Key, OrderId, PoolId, SeatId, Token};
 use crate::domain::outcome::Rejection;
-use crate::domain::value::Text;
+use crate::domain::value::{Millis, Text};
 
 /// Largest number that every JSON reader keeps exactly: 2^53 − 1.
 pub const NUMBER_MAX: u64 = 9_007_199_254_740_991;
@@ -77,6 +77,15 @@ impl From<WireError> for Problem {
     as = Id, value_type = String, min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9._:~ -]+$", example = "A-1"
 )]
 pub struct Name<'a>(pub Cow<'a, str>);
+
+/// A key in a path: a name, or `{batch key}:{index}` of a command in an independent batch that brought no key.
+#[derive(Debug, ToSchema)]
+#[schema(
+    as = AskedKey, value_type = String, min_length = 1, max_length = 134, pattern = "^[A-Za-z0-9._:~ -]+$",
+    example = "batch-1:0"
+)]
+#[allow(dead_code, reason = "only a schema: `Call::asked_key` reads it")]
+pub struct AskedKey<'a>(Cow<'a, str>);
 
 /// A free text as it came.
 #[derive(Debug, Clone, PartialEq, Eq, ToSchema)]
@@ -137,6 +146,27 @@ parse_name!(EventId SeatId PoolId OrderId CustomerId Token Key);
 /// A checked name; `field` says where it stood.
 pub fn name<T: ParseName>(text: &str, field: impl fmt::Display) -> Result<T, WireError> {
     T::parse_name(text).map_err(|error| WireError::invalid(format!("{field} is not a valid id: {error}.")))
+}
+
+/// The same for a key to ask for.
+pub fn key_asked_for(text: &str, field: impl fmt::Display) -> Result<Key, WireError> {
+    Key::parse_asked(text).map_err(|error| WireError::invalid(format!("{field} is not a valid id: {error}.")))
+}
+
+/// An RFC 3339 time. What is later than the last one that can be told counts as that one: it means *never*.
+pub fn time(text: &str) -> Option<Millis> {
+    let time = jiff::Timestamp::from_str(text).ok().or_else(|| after_the_last(text))?;
+    // Before 1970 is as good as then.
+    Some(Millis(u64::try_from(time.as_millisecond()).unwrap_or(0)))
+}
+
+/// The last time there is, if `text` is a later one of a year of four digits.
+fn after_the_last(text: &str) -> Option<jiff::Timestamp> {
+    let pieces = jiff::fmt::temporal::Pieces::parse(text).ok()?;
+    let local = pieces.date().to_datetime(pieces.time()?);
+    let offset = pieces.to_numeric_offset().filter(|_| pieces.time_zone_annotation().is_none())?;
+    let is_later = local.year() == 9999 && offset.to_timestamp(local).is_err();
+    is_later.then_some(jiff::Timestamp::MAX)
 }
 
 /// The same for a name that may be left out.

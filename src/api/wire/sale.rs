@@ -7,7 +7,6 @@ use super::item::{WireItem, items, items_opt};
 use super::{Name, Str, WireError, json, name, name_opt, positive, text};
 use crate::domain::command::{OnExpired, Rest, SaleCommand, SaleOp, Want};
 use crate::domain::id::EventId;
-use crate::domain::inventory::check_sale;
 
 /// Items by name, or the best of what is free.
 #[derive(Debug, Clone, Deserialize, ToSchema)]
@@ -117,7 +116,7 @@ pub struct Block<'a> {
     pub reason: Option<Str<'a>>,
 }
 
-/// Body to command, statically checked.
+/// Body to command.
 pub type ParseSale = fn(&str, &[u8]) -> Result<SaleCommand, WireError>;
 
 macro_rules! parse_sale {
@@ -126,19 +125,17 @@ macro_rules! parse_sale {
         pub fn $function(event: &str, body: &[u8]) -> Result<SaleCommand, WireError> {
             let wire: $wire<'_> = json::parse(body)?;
             let op = wire.shape()?;
-            checked(event, op.$function()?)
+            on_event(event, op.$function()?)
         }
     )*};
 }
 
 parse_sale! { reserve Reserve extend Extend book Book release Release cancel Cancel block Block unblock Block }
 
-/// Puts an operation on its event, and makes the checks that need no state.
-pub fn checked(event: &str, op: SaleOp) -> Result<SaleCommand, WireError> {
+/// Puts an operation on its event.
+pub fn on_event(event: &str, op: SaleOp) -> Result<SaleCommand, WireError> {
     let event: EventId = name(event, "The event in the path")?;
-    let command = SaleCommand { event, op };
-    check_sale(&command)?;
-    Ok(command)
+    Ok(SaleCommand { event, op })
 }
 
 macro_rules! any_shape {

@@ -48,7 +48,7 @@ fn items_answered(answer: &Answer) -> usize {
 fn items_of_slice(answer: &SliceAnswer) -> usize {
     match answer {
         SliceAnswer::Decided(answer) => items_answered(answer),
-        SliceAnswer::KeyReused => 0,
+        SliceAnswer::KeyReused | SliceAnswer::Refused(_) => 0,
     }
 }
 
@@ -161,10 +161,9 @@ impl Inventory {
         tokens: &mut Tokens<'_>,
         room: bool,
     ) -> SliceAnswer {
-        // Refused by the edge before any key was looked up: so it is not recorded under a key of its own either.
         let sale = match &command.command {
             Ok(sale) => sale,
-            Err(rejection) => return SliceAnswer::Decided(self.answer(None, Verdict::Rejected(rejection.clone()))),
+            Err(rejection) => return SliceAnswer::Refused(rejection.clone()),
         };
         let before = match &command.own {
             Some((key, fingerprint)) => self.decided(key.as_str(), Some(*fingerprint)),

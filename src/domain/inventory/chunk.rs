@@ -51,8 +51,10 @@ impl Chunk {
         self.bytes.extend_from_slice(record);
         self.ends.push(u32::try_from(self.bytes.len()).expect("a chunk is closed long before 4 GiB"));
         if self.full() {
-            self.bytes.shrink_to_fit();
-            self.ends.shrink_to_fit();
+            // Copied, not shrunk: an allocator may leave a shrunk vector in the block of twice its size it grew into,
+            // and closed chunks are most of what a node remembers.
+            self.bytes = self.bytes.as_slice().to_vec();
+            self.ends = self.ends.as_slice().to_vec();
         }
     }
 

@@ -6,7 +6,8 @@
 //! Names that any client makes up (keys, orders, tokens) are hashed by blake3: nobody should find a thousand names that
 //! share an entry by looking at the code. Names that an organiser defines are hashed by something quicker.
 
-use std::collections::BTreeSet;
+use std::borrow::Borrow;
+use std::collections::BTreeMap;
 
 /// The fixed hash of a name that a client made up.
 pub(super) fn name_hash(name: &str) -> u32 {
@@ -41,28 +42,72 @@ fn number(entry: u64) -> u32 {
     (entry & u64::from(u32::MAX)) as u32
 }
 
+/// Most entries of one leaf of a [`NameIndex`]; a leaf that is full splits in two.
+const LEAF_ENTRIES_MAX: usize = 512;
+
 /// Grows and shrinks with the records it names.
+///
+/// Sorted leaves, each grown by an eighth at a time and filed under its first entry: 9 bytes an entry, where a tree of
+/// single entries takes 15. There are two entries for each booking that is remembered.
 #[derive(Debug, Default)]
-pub(super) struct NameIndex(BTreeSet<u64>);
+pub(super) struct NameIndex {
+    /// By a number that is not above any entry of the leaf, and above all entries of the leaf before.
+    leaves: BTreeMap<u64, Vec<u64>>,
+}
 
 impl NameIndex {
     pub(super) fn insert(&mut self, hash: u32, number: u32) {
-        self.0.insert(entry(hash, number));
+        let entry = entry(hash, number);
+        let last_before = self.leaves.range_mut(..=entry).next_back();
+        let Some((_, leaf)) = last_before else {
+            // The first leaf of all begins at zero, so that every entry has a leaf to go to.
+            self.leaves.insert(0, vec![entry]);
+            return;
+        };
+        let Err(at) = leaf.binary_search(&entry) else { return };
+        if leaf.len() == leaf.capacity() {
+            leaf.reserve_exact((leaf.len() / 8).max(4));
+        }
+        leaf.insert(at, entry);
+        if leaf.len() > LEAF_ENTRIES_MAX {
+            // Both halves are copied to their size: splitting off leaves the room of a whole leaf behind.
+            let (low, high) = leaf.split_at(leaf.len() / 2);
+            let (low, high) = (low.to_vec(), high.to_vec());
+            *leaf = low;
+            self.leaves.insert(high[0], high);
+        }
     }
 
     pub(super) fn remove(&mut self, hash: u32, number: u32) {
-        self.0.remove(&entry(hash, number));
+        let entry = entry(hash, number);
+        let Some((first, leaf)) = self.leaves.range_mut(..=entry).next_back() else { return };
+        let Ok(at) = leaf.binary_search(&entry) else { return };
+        leaf.remove(at);
+        if leaf.is_empty() && *first != 0 {
+            let first = *first;
+            self.leaves.remove(&first);
+        } else if leaf.len() < leaf.capacity() / 2 {
+            leaf.shrink_to(leaf.len() + leaf.len() / 8);
+        }
     }
 
     /// Every number filed under this hash, smallest first. To be verified.
-    pub(super) fn candidates(&self, hash: u32) -> impl DoubleEndedIterator<Item = u32> + '_ {
-        self.0.range(entry(hash, 0)..=entry(hash, u32::MAX)).map(|e| number(*e))
+    pub(super) fn candidates(&self, hash: u32) -> impl Iterator<Item = u32> + '_ {
+        self.from(entry(hash, 0), hash)
     }
 
     /// The same, only numbers above `after`.
     pub(super) fn candidates_after(&self, hash: u32, after: Option<u32>) -> impl Iterator<Item = u32> + '_ {
-        let from = after.map_or(0, |n| n.saturating_add(1));
-        self.0.range(entry(hash, from)..=entry(hash, u32::MAX)).map(|e| number(*e))
+        // The number after the last one there can be belongs to the next hash, where the walk ends at once.
+        self.from(after.map_or(entry(hash, 0), |after| entry(hash, after).saturating_add(1)), hash)
+    }
+
+    fn from(&self, from: u64, hash: u32) -> impl Iterator<Item = u32> + '_ {
+        let leaf = self.leaves.range(..=from).next_back().map_or(0, |(first, _)| *first);
+        let mut leaves = self.leaves.range(leaf..).map(|(_, leaf)| leaf.as_slice());
+        let first = leaves.next().map_or(&[][..], |leaf| &leaf[leaf.partition_point(|e| *e < from)..]);
+        let entries = first.iter().chain(leaves.flatten());
+        entries.take_while(move |e| (**e >> 32) == u64::from(hash)).map(|e| number(*e))
     }
 }
 
@@ -71,8 +116,9 @@ impl NameIndex {
 pub(super) struct FixedIndex(Vec<u64>);
 
 impl FixedIndex {
-    pub(super) fn new<'a>(names: impl Iterator<Item = &'a str>) -> Self {
-        let mut entries: Vec<u64> = (0u32..).zip(names).map(|(at, name)| entry(defined_hash(name), at)).collect();
+    pub(super) fn new(names: impl Iterator<Item = impl Borrow<str>>) -> Self {
+        let mut entries: Vec<u64> =
+            (0u32..).zip(names).map(|(at, name)| entry(defined_hash(name.borrow()), at)).collect();
         entries.sort_unstable();
         Self(entries)
     }
@@ -85,7 +131,7 @@ impl FixedIndex {
     }
 
     /// A position whose name stands at an earlier position too, if any.
-    pub(super) fn first_duplicate<'a>(&self, name_at: impl Fn(usize) -> &'a str) -> Option<usize> {
+    pub(super) fn first_duplicate<N: Borrow<str>>(&self, name_at: impl Fn(usize) -> N) -> Option<usize> {
         let same_hash = |pair: &&[u64]| (pair[0] >> 32) == (pair[1] >> 32);
         let mut found: Option<usize> = None;
         for pair in self.0.windows(2).filter(same_hash) {
@@ -95,11 +141,56 @@ impl FixedIndex {
             let repeats = earlier
                 .by_ref()
                 .take_while(|e| (**e >> 32) == hash)
-                .any(|e| (number(*e) as usize) < at && name_at(number(*e) as usize) == name_at(at));
+                .any(|e| (number(*e) as usize) < at && name_at(number(*e) as usize).borrow() == name_at(at).borrow());
             if repeats {
                 found = Some(found.map_or(at, |f| f.min(at)));
             }
         }
         found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// Few hashes, so that many entries share one; enough of them for leaves to split.
+        #[test]
+        fn a_name_index_is_a_sorted_set(
+            steps in prop::collection::vec((any::<bool>(), 0u32..4, 0u32..700), 0..6_000),
+            after in prop::option::of(0u32..700),
+        ) {
+            let (mut index, mut model) = (NameIndex::default(), BTreeSet::new());
+            for (there, hash, number) in steps {
+                if there {
+                    index.insert(hash, number);
+                    model.insert((hash, number));
+                } else {
+                    index.remove(hash, number);
+                    model.remove(&(hash, number));
+                }
+            }
+            for hash in 0..5 {
+                let of_hash = || model.iter().filter(|(h, _)| *h == hash).map(|(_, number)| *number);
+                prop_assert!(index.candidates(hash).eq(of_hash()));
+                let later = of_hash().filter(|number| after.is_none_or(|after| *number > after));
+                prop_assert!(index.candidates_after(hash, after).eq(later));
+            }
+            prop_assert!(index.leaves.values().all(|leaf| leaf.len() <= LEAF_ENTRIES_MAX));
+            prop_assert!(index.leaves.iter().all(|(first, leaf)| leaf.first().is_none_or(|entry| first <= entry)));
+        }
+    }
+
+    #[test]
+    fn the_highest_entry_of_all_can_be_named_and_passed() {
+        let mut index = NameIndex::default();
+        index.insert(u32::MAX, u32::MAX - 1);
+        assert!(index.candidates(u32::MAX).eq([u32::MAX - 1]));
+        assert!(index.candidates_after(u32::MAX, Some(u32::MAX - 1)).next().is_none());
     }
 }

@@ -218,12 +218,7 @@ impl Results {
 
     /// The answer to a batch's command that has no key of its own, asked for as `{batch key}:{index}`.
     pub(super) fn find_inside(&self, key: &str) -> Option<Answer> {
-        let (batch, index) = key.rsplit_once(':')?;
-        let plain = !index.is_empty() && index.len() <= 5 && (index == "0" || !index.starts_with('0'));
-        if !plain || !index.bytes().all(|b| b.is_ascii_digit()) {
-            return None;
-        }
-        let index: u32 = index.parse().ok()?;
+        let (batch, index) = Key::split_derived(key)?;
         let hits = self.find(batch);
         let holds = |slice: &SliceHead| index >= slice.start && index - slice.start < slice.len;
         let (_, slice, place) = hits.slices.iter().find(|(_, slice, _)| holds(slice))?;
@@ -232,7 +227,7 @@ impl Results {
         }
         match self.slice_answers(*place).into_iter().nth((index - slice.start) as usize)? {
             SliceAnswer::Decided(answer) => Some(answer),
-            SliceAnswer::KeyReused => None,
+            SliceAnswer::KeyReused | SliceAnswer::Refused(_) => None,
         }
     }
 

@@ -118,19 +118,10 @@ async fn a_node_too_far_behind_the_log_gets_the_snapshot() {
     }
     // On both, whoever leads when the third is back.
     let mut covered = u64::MAX;
-    for node in cluster.nodes.iter().filter(|n| n.is_running()).map(Node::raft) {
-        node.set_snapshot_wal_bytes(1);
-        eventually("a snapshot is taken", || node.gauges().snapshot_index > 250).await;
-        let upto = node.gauges().snapshot_index;
-        covered = covered.min(upto);
-        // The leader keeps what it is just now sending; asked again, it lets go between two attempts.
-        let until = Instant::now() + PATIENCE;
-        while node.core.raft.data_metrics().borrow_watched().purged.is_none_or(|id| id.index < upto) {
-            assert!(Instant::now() < until, "the log is not purged");
-            node.core.raft.trigger().purge_log(upto).await.unwrap();
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+    for node in cluster.nodes.iter().filter(|n| n.is_running()) {
+        covered = covered.min(node.compact().await);
     }
+    assert!(covered > 250);
     cluster.nodes[behind].start().await;
     let late = &cluster.nodes[behind];
     late.raft().read_barrier(Instant::now() + PATIENCE).await.unwrap();
@@ -142,6 +133,34 @@ async fn a_node_too_far_behind_the_log_gets_the_snapshot() {
     cluster.nodes[behind].raft().read_barrier(soon()).await.unwrap();
     assert_eq!(cluster.nodes[behind].revision(), 301);
     cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_older_look_at_the_cluster_never_replaces_a_newer_one() {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let mut node = Node::new(1).await;
+    let core = Arc::clone(&node.raft().core);
+    let ended = Arc::new(AtomicBool::new(false));
+    let others = [(); 3].map(|()| {
+        let (core, ended) = (Arc::clone(&core), Arc::clone(&ended));
+        std::thread::spawn(move || {
+            while !ended.load(Ordering::Relaxed) {
+                core.refresh_view();
+            }
+        })
+    });
+    for round in 0..20_000 {
+        core.recovered.store(round % 2 == 0, Ordering::Release);
+        core.refresh_view();
+        std::thread::yield_now();
+        assert_eq!(core.view.borrow().recovered, round % 2 == 0, "in round {round}");
+    }
+    ended.store(true, Ordering::Relaxed);
+    for other in others {
+        other.join().unwrap();
+    }
+    drop(core);
+    node.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -4,6 +4,9 @@
 mod cluster;
 mod formats;
 mod partition;
+mod reads;
+mod relay;
+mod short_log;
 mod strangers;
 mod suite;
 
@@ -146,6 +149,27 @@ impl Node {
             peer: self.advertised.clone().unwrap_or_else(|| self.peer.clone()),
             region: "here".into(),
         }
+    }
+
+    /// Takes a snapshot and drops all of the log that it covers. Returns up to where that is.
+    pub(super) async fn compact(&self) -> u64 {
+        let node = self.raft();
+        let applied = node.inspect_at(|index, _| index);
+        node.core.raft.trigger().snapshot().await.unwrap();
+        eventually("a snapshot is taken", || node.gauges().snapshot_index >= applied).await;
+        let upto = node.gauges().snapshot_index;
+        let until = Instant::now() + PATIENCE;
+        // A leader keeps what it is just now sending; and openraft hears of a snapshot a little later.
+        while node.core.raft.data_metrics().borrow_watched().purged.is_none_or(|id| id.index < upto) {
+            assert!(Instant::now() < until, "the log is not purged");
+            node.core.raft.trigger().purge_log(upto).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        upto
+    }
+
+    pub(super) fn snapshot_files(&self) -> usize {
+        std::fs::read_dir(self.dir.path().join("state/snapshots")).unwrap().count()
     }
 
     pub(super) fn revision(&self) -> u64 {

@@ -46,6 +46,35 @@ async fn the_leader_can_remove_itself() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_has_confirmed_nothing_yet_waits_before_it_changes_the_members() {
+    // Half a second passes from its election to its first commit.
+    let way = |lane| Duration::from_millis(if lane == Lane::Append { 500 } else { 0 });
+    let (cluster, _relays) = relay::relayed(3, move |_, lane, _| way(lane)).await;
+    let leader = cluster.leader().await;
+    let gone = cluster.nodes[cluster.followers(leader)[0]].id;
+    cluster.nodes[leader].raft().remove_member(gone).await.unwrap();
+    let voters = cluster.nodes[leader].raft().view().voters.clone();
+    assert!(voters.len() == 2 && !voters.contains(&gone), "{voters:?}");
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_majority_a_change_of_members_is_refused_and_not_left_waiting() {
+    let mut cluster = Cluster::new(3).await;
+    let leader = cluster.leader().await;
+    let gone = cluster.followers(leader);
+    for at in &gone {
+        cluster.nodes[*at].stop().await;
+    }
+    let refused = cluster.nodes[leader].raft().remove_member(cluster.nodes[gone[0]].id).await;
+    assert!(
+        matches!(&refused, Err(MembershipError::Refused(why)) if why.contains("nothing was changed")),
+        "{refused:?}"
+    );
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_wiped_node_does_not_come_back_under_its_id() {
     let mut cluster = Cluster::new(3).await;
     let leader = cluster.leader().await;

@@ -33,10 +33,13 @@ impl Kind {
     }
 }
 
-/// Most bytes of one part. sled moves a *node* (up to about 20 values, it splits by count) to a blob file when the node
-/// is longer than a quarter of a segment. Blob files are never synced, so it must not happen: see
-/// [`super::db::SEGMENT_BYTES`], which leaves room for twice this.
-pub(crate) const PART_BYTES_MAX: usize = 24 << 10;
+/// Most bytes of one part. It decides about the size of sled's *nodes*, which hold up to about 20 values and split by
+/// count:
+/// - sled keeps at least one node in memory, and mostly some, for each of the 256 shards of its cache, whatever the
+///   cache's capacity. With values of 24 KiB that was a third of a node's memory after two million bookings.
+/// - a node longer than a quarter of a segment moves to a blob file. Blob files are never synced, so it must not happen:
+///   see [`super::db::SEGMENT_BYTES`].
+pub(crate) const PART_BYTES_MAX: usize = 4 << 10;
 
 const ENVELOPE: usize = 6;
 const GROUP_AND_KIND: usize = 5;

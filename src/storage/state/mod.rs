@@ -292,6 +292,12 @@ impl StateStore {
         Ok((file, path))
     }
 
+    /// Reads a received file to its last byte and returns what it says of itself, if all of it is right. Blocking, long.
+    pub fn check_snapshot(&self, received: &Path) -> Result<SnapshotFile, StateError> {
+        let Head { applied, .. } = SnapshotReader::open(received)?.verify()?;
+        Ok(SnapshotFile { path: received.to_owned(), applied, bytes: fs::metadata(received)?.len() })
+    }
+
     /// Checks a received file to its last byte, keeps it durably, builds a new sled folder from it and flips to it.
     /// The old state stays untouched on any error, and the received file is gone in any case. Blocking, long.
     pub fn install_snapshot(&self, received: &Path) -> Result<(Inventory, AppliedPoint), StateError> {

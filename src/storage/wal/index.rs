@@ -197,6 +197,16 @@ impl GroupLog {
         self.position(index).map_or(0, |position| self.bytes_total() - self.places[position].bytes_upto)
     }
 
+    /// The last entry that has to go so that of those up to `upto` at most `bytes` are kept. `None`: no more than that
+    /// are there.
+    pub(super) fn last_beyond(&self, upto: u64, bytes: u64) -> Option<u64> {
+        let goes_upto = self.places[self.position(upto)?].bytes_upto.saturating_sub(bytes);
+        if goes_upto <= self.bytes_before {
+            return None;
+        }
+        Some(self.first + self.places.partition_point(|place| place.bytes_upto < goes_upto) as u64)
+    }
+
     /// Where the entries `from..to` are, at most about `bytes_max` of them but at least one.
     pub(super) fn find(&self, from: u64, to: u64, bytes_max: usize) -> Vec<Found> {
         let mut found = Vec::new();

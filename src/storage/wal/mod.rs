@@ -59,6 +59,7 @@ use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
 
 use self::index::Found;
+pub use self::read::Places;
 use self::record::{Body, Record};
 use self::segment::{SEGMENT_HEADER_BYTES, SegmentFile};
 use self::shared::{Core, Item, Shared, State};
@@ -277,25 +278,28 @@ impl WalGroup {
         self.change(done, |log| log.purge(upto).then_some(Body::Purge(upto)));
     }
 
-    /// Entries `from..to` that are there, in order, at most about `bytes_max` of payload but at least one.
+    /// Entries `from..to` that are there, in order, at most about `bytes_max` of payload but at least one. Blocks when
+    /// some are not in memory any more.
     ///
     /// # Errors
     /// The disk failed, or gave back something else than was written.
     pub fn read(&self, from: u64, to: u64, bytes_max: usize) -> io::Result<Vec<WalEntry>> {
-        let (found, segments) = {
-            let mut state = self.core.shared.state.lock();
-            let found = state.group(self.group).find(from, to, bytes_max);
-            let mut segments: BTreeMap<u32, Arc<SegmentFile>> = BTreeMap::new();
-            for place in &found {
-                if let Found::Disk { segment, .. } = place
-                    && let Some(file) = state.segments.get(segment)
-                {
-                    segments.entry(*segment).or_insert_with(|| file.clone());
-                }
+        self.find(from, to, bytes_max).fetch()
+    }
+
+    /// The same in two steps, for callers that must not block: this one never does.
+    pub fn find(&self, from: u64, to: u64, bytes_max: usize) -> Places {
+        let mut state = self.core.shared.state.lock();
+        let found = state.group(self.group).find(from, to, bytes_max);
+        let mut segments: BTreeMap<u32, Arc<SegmentFile>> = BTreeMap::new();
+        for place in &found {
+            if let Found::Disk { segment, .. } = place
+                && let Some(file) = state.segments.get(segment)
+            {
+                segments.entry(*segment).or_insert_with(|| file.clone());
             }
-            (found, segments)
-        };
-        read::fetch(&found, &segments)
+        }
+        Places { found, segments }
     }
 
     /// Id of one entry, from the index in memory. `None` when it is not there (any more).
@@ -306,6 +310,12 @@ impl WalGroup {
     /// Bytes of log after entry `index`, as they are on disk.
     pub fn bytes_after(&self, index: u64) -> u64 {
         self.core.shared.state.lock().group(self.group).bytes_after(index)
+    }
+
+    /// The last entry that has to go so that of those up to `upto` at most `bytes` are kept. `None`: no more than that
+    /// are there.
+    pub fn last_beyond(&self, upto: u64, bytes: u64) -> Option<u64> {
+        self.core.shared.state.lock().group(self.group).last_beyond(upto, bytes)
     }
 
     /// Changes the index and queues the record that says so. `None`: there is nothing to write.

@@ -14,8 +14,29 @@ const READ_BYTES_MAX: u64 = 1 << 20;
 /// Records this close to each other on disk are read at once.
 const READ_GAP_MAX: u64 = 4096;
 
+/// Where entries are, and what is needed to get them: they stay readable even when they are purged meanwhile.
+pub struct Places {
+    pub(super) found: Vec<Found>,
+    pub(super) segments: BTreeMap<u32, Arc<SegmentFile>>,
+}
+
+impl Places {
+    /// Whether [`Self::fetch`] does not touch the disk.
+    pub fn in_memory(&self) -> bool {
+        self.found.iter().all(|place| matches!(place, Found::Memory(_)))
+    }
+
+    /// The entries, in order. Blocks on the disk unless all are in memory.
+    ///
+    /// # Errors
+    /// The disk failed, or gave back something else than was written.
+    pub fn fetch(&self) -> io::Result<Vec<WalEntry>> {
+        fetch(&self.found, &self.segments)
+    }
+}
+
 /// Reads what is not in memory, neighbours at once.
-pub(super) fn fetch(found: &[Found], segments: &BTreeMap<u32, Arc<SegmentFile>>) -> io::Result<Vec<WalEntry>> {
+fn fetch(found: &[Found], segments: &BTreeMap<u32, Arc<SegmentFile>>) -> io::Result<Vec<WalEntry>> {
     let mut entries = Vec::with_capacity(found.len());
     let mut rest = found;
     while let Some(place) = rest.first() {

@@ -175,6 +175,24 @@ fn dropping_the_last_handle_writes_what_is_queued() {
 }
 
 #[test]
+fn the_log_says_up_to_where_it_must_go_to_fit() {
+    let dir = tempfile::tempdir().unwrap();
+    let wal = Wal::open(dir.path(), options()).unwrap();
+    let log = wal.group(GROUP);
+    wait(|done| log.append((1..=20).map(|i| entry(i, 100)).collect(), done)).unwrap();
+    let one = log.bytes_after(19);
+    for purged in [0, 3] {
+        assert_eq!(log.last_beyond(15, (15 - purged) * one), None, "all of it fits");
+        assert_eq!(log.last_beyond(15, (15 - purged) * one - 1), Some(purged + 1));
+        assert_eq!(log.last_beyond(15, 5 * one), Some(10));
+        assert_eq!(log.last_beyond(15, 5 * one - 1), Some(11));
+        assert_eq!(log.last_beyond(15, 0), Some(15));
+        assert_eq!(log.last_beyond(21, 0), None, "not there");
+        wait(|done| log.purge(entry(3, 0).id, done)).unwrap();
+    }
+}
+
+#[test]
 fn a_closed_log_can_be_read_and_says_that_it_is_closed() {
     let dir = tempfile::tempdir().unwrap();
     let wal = Wal::open(dir.path(), options()).unwrap();
