@@ -39,6 +39,8 @@ pub struct NodeConfig {
     pub insecure: bool,
     /// Timers for links with the delay of a continent.
     pub wide_area: bool,
+    /// In a cluster started by `dev`: where the process listens that keeps the nodes.
+    pub dev_control: Option<SocketAddr>,
 }
 
 /// Log segments; one is written while others wait to be recycled.
@@ -110,7 +112,11 @@ async fn serve(config: NodeConfig) -> Result<(), String> {
     let stop = CancellationToken::new();
     // Ends by itself only when `stop` is cancelled; a scrape without it still reads right, only with more memory.
     let upkeep = tokio::spawn(metrics.clone().upkeep(stop.clone()));
-    let options = ApiOptions { own_api: Some(config.api_advertise.clone()), metrics: Some(metrics) };
+    let options = ApiOptions {
+        own_api: Some(config.api_advertise.clone()),
+        metrics: Some(metrics),
+        dev_control: config.dev_control,
+    };
     let router = api::router(service.clone(), options);
     let mut http = tokio::spawn(api::serve(listener, router, stop.clone(), FINISH_REQUESTS_WITHIN));
     tracing::info!(node_id = config.node_id, api = %config.api_advertise, peer = %config.peer_advertise, "serving");

@@ -14,7 +14,7 @@ trap 'code=$?; [ $code -eq 0 ] || step "FAILED (exit $code): $BASH_COMMAND" >&2'
 # program → Debian package. libfaketime is a library: looked for as a file.
 declare -A package_of=(
     [mkfs.ext4]=e2fsprogs [losetup]=mount [setpriv]=util-linux [ip]=iproute2 [nft]=nftables
-    [faketime]=faketime [python3]=python3 [curl]=curl [cc]=gcc
+    [faketime]=faketime [python3]=python3 [curl]=curl [cc]=gcc [node]=nodejs
 )
 
 find_libfaketime() {
@@ -69,6 +69,9 @@ if command -v cargo-deny >/dev/null; then
 else
     step "dependencies: skipped, cargo-deny is not installed (cargo install cargo-deny)"
 fi
+
+step "console: its modules"
+node --test src/api/console/tests/
 
 # Built first and apart, so that the time of the tests is the time of the tests.
 step "build of all tests"

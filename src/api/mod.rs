@@ -24,7 +24,9 @@ mod backend;
 mod batch;
 mod cluster;
 mod commands;
+mod console;
 mod detail;
+mod dev;
 mod docs;
 mod edge;
 mod events;
@@ -45,6 +47,7 @@ mod tests;
 mod unread;
 pub mod wire;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
@@ -67,6 +70,8 @@ pub struct ApiOptions {
     pub own_api: Option<String>,
     /// Where `/metrics` reads; without it the page is empty.
     pub metrics: Option<metrics::Handle>,
+    /// Where the process listens that keeps the nodes of a `dev` cluster.
+    pub dev_control: Option<SocketAddr>,
 }
 
 /// What every handler works with. A handle: clone it freely.

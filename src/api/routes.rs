@@ -15,7 +15,9 @@ use super::backend::Backend;
 use super::edge::EdgeLayer;
 use super::problem::{Problem, ProblemCode};
 use super::unread::Unread;
-use super::{Api, ApiOptions, batch, cluster, commands, docs, events, health, metrics, orders, outcomes, seats};
+use super::{
+    Api, ApiOptions, batch, cluster, commands, console, dev, docs, events, health, metrics, orders, outcomes, seats,
+};
 
 fn all() -> Vec<UtoipaMethodRouter<Api>> {
     vec![
@@ -49,6 +51,12 @@ fn all() -> Vec<UtoipaMethodRouter<Api>> {
         routes!(docs::document),
         routes!(docs::page),
         routes!(docs::asset),
+        routes!(console::root),
+        routes!(console::door),
+        routes!(console::entrance),
+        routes!(console::asset),
+        routes!(dev::nodes),
+        routes!(dev::act),
     ]
 }
 

@@ -98,6 +98,9 @@ pub(crate) struct ServeArgs {
     /// Stop when stdin closes: the parent that held it open is gone
     #[arg(long, hide = true)]
     pub(crate) exit_with_parent: bool,
+    /// Where the `dev` that started this node takes orders from the console
+    #[arg(long, hide = true, value_name = "ADDR")]
+    pub(crate) dev_control: Option<std::net::SocketAddr>,
 }
 
 #[derive(Debug, Subcommand)]

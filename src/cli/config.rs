@@ -187,6 +187,7 @@ pub(crate) fn resolve(flags: &ServeFlags, env: &BTreeMap<String, String>) -> Res
         region: settings.region.clone(),
         insecure: settings.insecure,
         wide_area: settings.wide_area,
+        dev_control: None,
     };
     refuse_open_door(&node)?;
     Ok(Resolved { node, log: LogConfig { format: settings.log_format, level: settings.log_level } })

@@ -14,7 +14,8 @@ use super::output;
 const ORPHAN_GRACE: std::time::Duration = std::time::Duration::from_secs(10);
 
 pub(super) fn run(args: &ServeArgs) -> Result<(), Failure> {
-    let resolved = config::resolve(&args.flags, &config::environment()).map_err(Failure::usage)?;
+    let mut resolved = config::resolve(&args.flags, &config::environment()).map_err(Failure::usage)?;
+    resolved.node.dev_control = args.dev_control;
     start_log(&resolved.log)?;
     if args.exit_with_parent {
         stop_with_parent()?;

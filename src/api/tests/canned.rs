@@ -143,7 +143,7 @@ pub(super) fn applying() -> Router {
 
 fn build(answer: Box<AnswerCommand>) -> Router {
     let canned = Canned { inventory: Mutex::new(Inventory::new()), answer };
-    let options = ApiOptions { own_api: Some("http://me:7400".into()), metrics: None };
+    let options = ApiOptions { own_api: Some("http://me:7400".into()), ..ApiOptions::default() };
     routes::build(Backend::Canned(Box::new(canned)), options)
 }
 

@@ -1,7 +1,8 @@
 //! `dev`: a real cluster on loopback, one `serve` process per node.
 //!
 //! ```text
-//! dev ─┬─ node task 1 ─ serve --node-id 1   dies → dev.json, pause, start again
+//! dev ─┬─ control: the console's buttons, on the port below those of the nodes
+//!      ├─ node task 1 ─ serve --node-id 1   dies → dev.json, pause, start again
 //!      ├─ node task 2 ─ serve --node-id 2
 //!      ├─ node task 3 ─ serve --node-id 3
 //!      └─ setup: wait for health → form the cluster → demo events → `ready`
@@ -18,12 +19,13 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 
 use super::args::DevArgs;
 use super::exit::Failure;
 use super::output;
 
+mod control;
 pub(super) mod file;
 mod folder;
 mod node;
@@ -81,15 +83,25 @@ pub(super) async fn run(args: DevArgs) -> Result<(), Failure> {
     let locator = file::Locator::publish(args.port_base, folder.path());
 
     let (stopping, stopped) = watch::channel(false);
+    let buttons = control::listen(args.port_base).await;
+    let mut board = control::Switchboard::default();
     let mut nodes = JoinSet::new();
     for place in places.clone() {
-        let keeper = node::Keeper::new(place, folder.path(), file.clone(), args.restart_after, stopped.clone())?;
+        let handset = board.add(&place);
+        let control = buttons.as_ref().map(|(_, addr)| *addr);
+        let (file, stopped) = (file.clone(), stopped.clone());
+        let keeper = node::Keeper::new(place, folder.path(), file, args.restart_after, control, handset, stopped)?;
         nodes.spawn(keeper.run());
     }
+    let mut buttons = buttons.map(|(listener, _)| control::serve(listener, board));
     let result = tokio::select! {
         result = serve_until_told(&args, &places, folder.path(), &mut nodes) => result,
+        failure = buttons_failed(&mut buttons) => Err(failure),
         () = stop.wait() => Ok(()),
     };
+    if let Some(buttons) = buttons {
+        buttons.abort();
+    }
     // Every keeper stops its child and waits for its end.
     let _ = stopping.send(true);
     while nodes.join_next().await.is_some() {}
@@ -120,6 +132,16 @@ async fn serve_until_told(
     Err(keeper_failed(nodes).await)
 }
 
+/// They only end when they cannot work; where there are none, nothing ends.
+async fn buttons_failed(buttons: &mut Option<JoinHandle<Failure>>) -> Failure {
+    match buttons {
+        Some(task) => {
+            task.await.unwrap_or_else(|error| Failure::failed(format!("the console's buttons broke: {error}")))
+        }
+        None => std::future::pending().await,
+    }
+}
+
 /// A keeper only ends before it is told to when it cannot do its work.
 async fn keeper_failed(nodes: &mut JoinSet<Result<(), Failure>>) -> Failure {
     match nodes.join_next().await {
@@ -137,7 +159,7 @@ fn announce(places: &[Place], folder: &Path) -> Result<(), Failure> {
     };
     let rows: Vec<_> = places.iter().map(row).collect();
     let table = output::columns_text(&columns, &rows);
-    let console = places.first().map_or_else(String::new, |place| format!("{}/docs", place.api()));
+    let console = places.first().map_or_else(String::new, |place| format!("{}/console/", place.api()));
     output::raw(&format!("{table}console  {console}\nready\n"))
 }
 

@@ -1,6 +1,7 @@
 //! The keeper of one node's process: starts it, notes its pid, starts it again when it dies, stops it in the end.
 
 use std::fs::{self, File};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
@@ -10,6 +11,7 @@ use tokio::process::{Child, Command};
 use tokio::sync::watch;
 
 use super::Place;
+use super::control::{Condition, Handset, Order};
 use super::file::{DevFile, node_data, node_folder, node_log};
 use crate::cli::args::RestartAfter;
 use crate::cli::exit::Failure;
@@ -25,6 +27,9 @@ pub(super) struct Keeper {
     log: PathBuf,
     file: DevFile,
     restart_after: RestartAfter,
+    /// Where the console's orders come from, if they can.
+    control: Option<SocketAddr>,
+    handset: Handset,
     stopped: watch::Receiver<bool>,
 }
 
@@ -34,6 +39,8 @@ impl Keeper {
         folder: &std::path::Path,
         file: DevFile,
         restart_after: RestartAfter,
+        control: Option<SocketAddr>,
+        handset: Handset,
         stopped: watch::Receiver<bool>,
     ) -> Result<Self, Failure> {
         let program = std::env::current_exe()
@@ -42,7 +49,7 @@ impl Keeper {
         fs::create_dir_all(&own)
             .map_err(|error| Failure::failed(format!("cannot make {}: {error}; check the folder", own.display())))?;
         let (data, log) = (node_data(folder, place.id), node_log(folder, place.id));
-        Ok(Self { place, program, data, log, file, restart_after, stopped })
+        Ok(Self { place, program, data, log, file, restart_after, control, handset, stopped })
     }
 
     /// Until told to stop. An error: this node cannot be kept, and why.
@@ -52,14 +59,12 @@ impl Keeper {
             self.file.set_pid(self.place.id, child.id())?;
             // Waiting would close it, and with it the node.
             let _lifeline = child.stdin.take();
-            let ended = tokio::select! {
-                status = child.wait() => Some(status),
-                () = told_to_stop(&mut self.stopped) => None,
-            };
+            let ended = self.watch(&mut child).await;
             let Some(status) = ended else {
                 stop(&mut child).await;
                 return self.file.set_pid(self.place.id, None);
             };
+            self.handset.condition.send_replace(Condition::Dead);
             self.file.set_pid(self.place.id, None)?;
             let status = status.map_err(|error| Failure::failed(format!("lost sight of a node: {error}")))?;
             let pause = self.report(status);
@@ -71,7 +76,36 @@ impl Keeper {
             };
             tokio::select! {
                 () = again => {}
+                () = told_to_start(&mut self.handset) => {}
                 () = told_to_stop(&mut self.stopped) => return Ok(()),
+            }
+        }
+    }
+
+    /// Carries out orders until the process ends. `None`: told to stop.
+    async fn watch(&mut self, child: &mut Child) -> Option<std::io::Result<ExitStatus>> {
+        self.handset.condition.send_replace(Condition::Running);
+        loop {
+            let order = tokio::select! {
+                status = child.wait() => return Some(status),
+                () = told_to_stop(&mut self.stopped) => return None,
+                Some(order) = self.handset.orders.recv() => order,
+            };
+            match order {
+                Order::Kill => signal(child, Signal::KILL),
+                Order::Pause => {
+                    signal(child, Signal::STOP);
+                    self.handset.condition.send_replace(Condition::Paused);
+                }
+                Order::Continue => {
+                    signal(child, Signal::CONT);
+                    self.handset.condition.send_replace(Condition::Running);
+                }
+                Order::Restart => {
+                    // A paused process would not hear the other signal.
+                    signal(child, Signal::CONT);
+                    signal(child, Signal::TERM);
+                }
             }
         }
     }
@@ -89,6 +123,9 @@ impl Keeper {
             .args(["--api-advertise", &self.place.api(), "--peer-advertise", &self.place.peer()])
             .arg("--data")
             .arg(&self.data);
+        if let Some(control) = self.control {
+            command.args(["--dev-control", &control.to_string()]);
+        }
         // What the caller has set for a server of its own must not leak into these.
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("LASTSEAT_")) {
             if name != "LASTSEAT_LOG_LEVEL" && name != "LASTSEAT_LOG_FORMAT" {
@@ -124,7 +161,20 @@ async fn told_to_stop(stopped: &mut watch::Receiver<bool>) {
     let _ = stopped.wait_for(|stop| *stop).await;
 }
 
+/// Returns once ordered to; what else is ordered of a dead process has no meaning.
+async fn told_to_start(handset: &mut Handset) {
+    loop {
+        match handset.orders.recv().await {
+            Some(Order::Restart) => return,
+            Some(Order::Kill | Order::Pause | Order::Continue) => {}
+            None => std::future::pending().await,
+        }
+    }
+}
+
 async fn stop(child: &mut Child) {
+    // A paused process would not hear the other signal.
+    signal(child, Signal::CONT);
     signal(child, Signal::TERM);
     if tokio::time::timeout(STOP_GRACE, child.wait()).await.is_err() {
         let _ = child.kill().await;
