@@ -15,7 +15,9 @@ use super::backend::Backend;
 use super::edge::EdgeLayer;
 use super::problem::{Problem, ProblemCode};
 use super::request::Call;
-use super::{Api, ApiOptions, batch, cluster, commands, docs, events, health, metrics, orders, outcomes, seats};
+use super::{
+    Api, ApiOptions, batch, cluster, commands, docs, events, health, metrics, orders, outcomes, seats, streams,
+};
 
 fn all() -> Vec<UtoipaMethodRouter<Api>> {
     vec![
@@ -34,6 +36,8 @@ fn all() -> Vec<UtoipaMethodRouter<Api>> {
         routes!(outcomes::void),
         routes!(seats::list),
         routes!(seats::show),
+        routes!(streams::event),
+        routes!(streams::group),
         routes!(orders::hold),
         routes!(orders::list),
         routes!(orders::order),
