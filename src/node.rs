@@ -192,11 +192,7 @@ fn open_data(config: &NodeConfig) -> Result<Data, String> {
         WalOptions { segment_bytes: WAL_SEGMENT_BYTES, cache_bytes: WAL_CACHE_BYTES, on_fatal: on_fatal.clone() };
     let wal = Wal::open(&config.data.join("wal"), options).map_err(|e| e.to_string())?;
     let first_log_index = wal.group(GROUP).state().last_purged.map_or(0, |purged| purged.index + 1);
-    let options = StateOptions {
-        sled_cache_bytes: SLED_CACHE_BYTES,
-        history_max: config.retention.changes,
-        on_fatal,
-    };
+    let options = StateOptions { sled_cache_bytes: SLED_CACHE_BYTES, history_max: config.retention.changes, on_fatal };
     let opened = StateStore::open(&config.data.join("state"), first_log_index, options).map_err(|e| e.to_string())?;
     tracing::info!(source = ?opened.source, applied = ?opened.applied.last_applied, "state opened");
     Ok(Data { identity, lock, wal, opened })

@@ -210,9 +210,7 @@ pub(crate) fn resolve(flags: &ServeFlags, env: &BTreeMap<String, String>) -> Res
 }
 
 fn retention(settings: &Settings) -> Result<Retention, String> {
-    for (flag, value) in
-        [("--history-changes", settings.history_changes), ("--history-days", settings.history_days)]
-    {
+    for (flag, value) in [("--history-changes", settings.history_changes), ("--history-days", settings.history_days)] {
         if value == 0 {
             return Err(format!("{flag} 0 would keep nothing for streams that come back; give 1 or more"));
         }

@@ -30,6 +30,8 @@ pub mod limits;
 mod marks;
 mod reader;
 mod ring;
+#[cfg(test)]
+mod tests;
 mod topic;
 
 use crate::domain::change::ChangeSet;

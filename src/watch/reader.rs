@@ -99,6 +99,12 @@ impl Reader {
         matches!(self.presence.topic.find(self.scanned), Found::Nothing)
     }
 
+    /// What comes after this revision can still be had from the topic.
+    #[cfg(test)]
+    pub(super) fn can_go_on(&self) -> bool {
+        !matches!(self.presence.topic.find(self.scanned), Found::Behind { .. })
+    }
+
     /// The next messages. May be given up at any moment and called again.
     pub async fn next(&mut self) -> Next {
         loop {

@@ -112,8 +112,7 @@ pub(super) fn put_change(format: Format, message: &Message, out: &mut Vec<u8>) {
             None => {
                 let events = part.iter().map(|(event, changes)| EventPart::new(event, changes)).collect();
                 let revision = set.revision.0;
-                let body =
-                    GroupChangeMessage { revision, at: at_time, cause, events, part: part_no, parts: count };
+                let body = GroupChangeMessage { revision, at: at_time, cause, events, part: part_no, parts: count };
                 format.put("change", position, at == last, &body, out);
             }
         }
