@@ -460,7 +460,7 @@ async fn a_deleted_event_ends_its_streams_and_its_next_life_goes_on() {
 /// Memory of a node, in MiB.
 fn rss_mb(cluster: &Cluster, id: u64) -> u64 {
     let statm = std::fs::read_to_string(format!("/proc/{}/statm", cluster.running[&id].pid())).unwrap();
-    statm.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4096 >> 20
+    statm.split(' ').nth(1).unwrap().parse::<u64>().unwrap() / 256
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -576,5 +576,70 @@ async fn a_node_made_from_a_snapshot_serves_the_same_positions() {
         for _ in after..2_001 {
             assert_eq!(here.news().await, there.news().await);
         }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_client_and_the_command_line_come_back_by_themselves() {
+    let _turn = turn().await;
+    let mut cluster = Cluster::with_flags(3, &["--history-changes", "500"]).await;
+    cluster.define_pool("show", 10_000_000).await;
+    let urls: Vec<String> = cluster.ids().into_iter().map(|id| format!("http://{}", cluster.api(id))).collect();
+    let client = lastseat_client::Client::new(&urls).unwrap();
+    let follow = |mut changes: lastseat_client::Changes, upto: u64| {
+        tokio::spawn(async move {
+            let mut positions = Vec::new();
+            while changes.position() < Some(upto) {
+                let message = changes.next().await.expect("not deleted").expect("not refused");
+                if let lastseat_client::WatchBody::Change(_) = message.body {
+                    positions.extend(message.position);
+                }
+            }
+            (positions, changes)
+        })
+    };
+    let event = follow(client.watch("show").after(0).open(), 81);
+    let all = follow(client.watch_all().after(0).open(), 81);
+    let mut command = support::process::lastseat();
+    command.args(["watch", "--event", "show", "--after", "0", "-o", "ndjson", "--server", &urls.join(",")]);
+    let out = cluster.plans[&1].log.with_extension("watch");
+    let _watching = support::process::Process::spawn(command, &out);
+    for n in 0..40 {
+        sell(&cluster, cluster.up()[0], "show", &format!("a-{n}")).await;
+    }
+    let leader = cluster.leader().await;
+    cluster.kill(leader);
+    for n in 0..40 {
+        let body = json!({ "items": [{ "pool": "floor" }], "order": format!("b-{n}") });
+        cluster.settle(&Request::post("/v1/events/show/book", &body), &format!("b-{n}")).await.expect(201);
+    }
+    let expected: Vec<u64> = (1..=81).collect();
+    let (positions, mut changes) = event.await.unwrap();
+    assert_eq!(positions, expected);
+    assert_eq!(all.await.unwrap().0, expected);
+    eventually("the command line has seen everything", READY, || async {
+        let text = std::fs::read_to_string(&out).unwrap();
+        let lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let seen: Vec<u64> =
+            lines.filter(|line| line["type"] == "change").filter_map(|line| line["position"].as_u64()).collect();
+        if seen == expected { Ok(()) } else { Err(format!("{seen:?}")) }
+    })
+    .await;
+    // Away for longer than history is kept: it begins anew, and says so.
+    cluster.restart(leader).await;
+    for round in 0..4 {
+        sell_many(&cluster, "show", &format!("c-{round}"), 1_000).await;
+    }
+    let late = client.watch("show").after(3).open();
+    drop(std::mem::replace(&mut changes, late));
+    let mut bodies = Vec::new();
+    while changes.position() < Some(4_081) {
+        bodies.push(changes.next().await.unwrap().unwrap().body);
+    }
+    assert_eq!(bodies[0], lastseat_client::WatchBody::Reset, "{bodies:?}");
+    assert!(matches!(&bodies[1], lastseat_client::WatchBody::Snapshot(piece) if piece.pools[0].booked == 4_080));
+    cluster.call(1, Request::new("DELETE", "/v1/events/show?force=true")).await.expect(200);
+    while let Some(message) = changes.next().await {
+        assert!(!matches!(message.unwrap().body, lastseat_client::WatchBody::Snapshot(_)));
     }
 }
