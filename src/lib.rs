@@ -9,3 +9,4 @@ pub mod node;
 pub mod raft;
 pub mod service;
 pub mod storage;
+pub mod watch;

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::api::{self, ApiOptions};
 use crate::raft::{RaftNode, SNAPSHOT_WAL_BYTES, StartOptions, Timing};
@@ -20,6 +21,7 @@ use crate::storage::GROUP;
 use crate::storage::identity::{FolderLock, Identity};
 use crate::storage::state::{Opened, StateOptions, StateStore};
 use crate::storage::wal::{Wal, WalOptions};
+use crate::watch::Retention;
 
 /// What one node needs to know to start.
 #[derive(Debug, Clone)]
@@ -41,6 +43,8 @@ pub struct NodeConfig {
     pub wide_area: bool,
     /// In a cluster started by `dev`: where the process listens that keeps the nodes.
     pub dev_control: Option<SocketAddr>,
+    /// How much history is kept for streams.
+    pub retention: Retention,
 }
 
 /// Log segments; one is written while others wait to be recycled.
@@ -49,8 +53,9 @@ const WAL_SEGMENT_BYTES: u64 = 64 << 20;
 const WAL_CACHE_BYTES: usize = 8 << 20;
 /// Counted by sled as on disk; in memory it is about three times as much. Read only at the start and for old history.
 const SLED_CACHE_BYTES: u64 = 4 << 20;
-/// Change sets kept in history.
-const HISTORY_MAX: u64 = 1_000_000;
+
+/// Files open besides one for each client: log, state, peers, and room to spare.
+const OPEN_FILES_BESIDE_CLIENTS: u64 = 500;
 
 /// How long a stopping node says so at `/readyz`, still serving, so that load balancers look elsewhere first.
 const ANNOUNCE_STOP: Duration = Duration::from_secs(1);
@@ -58,6 +63,8 @@ const ANNOUNCE_STOP: Duration = Duration::from_secs(1);
 const STOP_WITHIN: Duration = Duration::from_secs(10);
 const DRAIN_WITHIN: Duration = Duration::from_secs(3);
 const FINISH_REQUESTS_WITHIN: Duration = Duration::from_secs(3);
+/// WebSockets were told together with the requests, and have had their time.
+const CLOSE_SOCKETS_WITHIN: Duration = Duration::from_millis(500);
 const CLOSE_WITHIN: Duration = Duration::from_secs(3);
 
 /// Ends the process at once: what a node that cannot trust its disk or its consensus must do. Never returns.
@@ -83,6 +90,7 @@ pub fn run(config: NodeConfig) -> Result<(), String> {
 async fn serve(config: NodeConfig) -> Result<(), String> {
     let mut terminate = signal(SignalKind::terminate()).map_err(|e| format!("cannot listen for SIGTERM: {e}"))?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(|e| format!("cannot listen for SIGINT: {e}"))?;
+    raise_open_files();
     let metrics = api::metrics::install().map_err(|e| e.to_string())?;
     let listener = tokio::net::TcpListener::bind(config.listen)
         .await
@@ -106,15 +114,19 @@ async fn serve(config: NodeConfig) -> Result<(), String> {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         new_cluster_id: Arc::new(stamp::fresh_uuid),
         snapshot_wal_bytes: SNAPSHOT_WAL_BYTES,
+        retention: config.retention,
     })
     .await?;
     let service = Service::start(raft.clone(), stamp::wall_clock(), Arc::new(die));
     let stop = CancellationToken::new();
     // Ends by itself only when `stop` is cancelled; a scrape without it still reads right, only with more memory.
     let upkeep = tokio::spawn(metrics.clone().upkeep(stop.clone()));
+    let sockets = TaskTracker::new();
     let options = ApiOptions {
         own_api: Some(config.api_advertise.clone()),
         metrics: Some(metrics),
+        stopping: stop.clone(),
+        sockets: sockets.clone(),
         dev_control: config.dev_control,
     };
     let router = api::router(service.clone(), options);
@@ -133,6 +145,10 @@ async fn serve(config: NodeConfig) -> Result<(), String> {
             Ok(cut) => tracing::warn!(connections = cut, "connections were cut that did not finish in time"),
             Err(failed) => tracing::error!(%failed, "the HTTP server ended badly"),
         }
+        sockets.close();
+        if tokio::time::timeout(CLOSE_SOCKETS_WITHIN, sockets.wait()).await.is_err() {
+            tracing::warn!(sockets = sockets.len(), "WebSockets were cut that did not close in time");
+        }
         upkeep.abort();
         raft.shutdown(CLOSE_WITHIN).await;
     });
@@ -144,6 +160,22 @@ async fn serve(config: NodeConfig) -> Result<(), String> {
     }
     drop(data.lock);
     Ok(())
+}
+
+/// Lets this process open as many files as it may. Each client takes one.
+fn raise_open_files() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(failed) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(%failed, "the limit of open files cannot be raised to its maximum");
+    }
+    let wanted = api::CONNECTIONS_MAX as u64 + OPEN_FILES_BESIDE_CLIENTS;
+    if let Some(files) = getrlimit(Resource::Nofile).current
+        && files < wanted
+    {
+        tracing::warn!(files, wanted, "this process may open too few files for all the clients it would take");
+    }
 }
 
 /// A node's data folder, opened.
@@ -163,7 +195,7 @@ fn open_data(config: &NodeConfig) -> Result<Data, String> {
         WalOptions { segment_bytes: WAL_SEGMENT_BYTES, cache_bytes: WAL_CACHE_BYTES, on_fatal: on_fatal.clone() };
     let wal = Wal::open(&config.data.join("wal"), options).map_err(|e| e.to_string())?;
     let first_log_index = wal.group(GROUP).state().last_purged.map_or(0, |purged| purged.index + 1);
-    let options = StateOptions { sled_cache_bytes: SLED_CACHE_BYTES, history_max: HISTORY_MAX, on_fatal };
+    let options = StateOptions { sled_cache_bytes: SLED_CACHE_BYTES, history_max: config.retention.changes, on_fatal };
     let opened = StateStore::open(&config.data.join("state"), first_log_index, options).map_err(|e| e.to_string())?;
     tracing::info!(source = ?opened.source, applied = ?opened.applied.last_applied, "state opened");
     Ok(Data { identity, lock, wal, opened })

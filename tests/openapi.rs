@@ -37,6 +37,8 @@ fn calls() -> Vec<(&'static str, &'static str, Option<Value>)> {
         ("GET", "/v1/events/{event}/orders", None),
         ("GET", "/v1/events/{event}/orders/{order}", None),
         ("GET", "/v1/events/{event}/audit", None),
+        // Of an event that is not there: a stream would not end.
+        ("GET", "/v1/events/{key}/changes", None),
         ("GET", "/v1/cluster", None),
         ("GET", "/v1/cluster/state-hash", None),
         ("GET", "/livez", None),

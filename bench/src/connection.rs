@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper::header::{CONTENT_TYPE, HOST};
 use hyper::{Method, Request, StatusCode};
@@ -23,6 +24,17 @@ impl Connection {
         // The driver ends with the connection; what broke it reaches the caller through `sender`.
         tokio::spawn(driver);
         Ok(Self { sender, authority })
+    }
+
+    /// Begins a stream of Server-Sent Events; the connection is for it alone.
+    pub(crate) async fn stream(mut self, path: &str) -> Result<Incoming, String> {
+        let request = Request::get(path).header(HOST, &self.authority).body(Full::default());
+        let request = request.map_err(|e| e.to_string())?;
+        let response = self.sender.send_request(request).await.map_err(|e| e.to_string())?;
+        match response.status() {
+            StatusCode::OK => Ok(response.into_body()),
+            status => Err(format!("{path}: {status}")),
+        }
     }
 
     pub(crate) async fn send(

@@ -96,7 +96,7 @@ pub(crate) async fn run(options: LoadOptions) -> Result<Report, String> {
     Ok(report)
 }
 
-async fn define(control: &mut Connection, event: &str) -> Result<(), String> {
+pub(crate) async fn define(control: &mut Connection, event: &str) -> Result<(), String> {
     let body = serde_json::json!({
         "name": "Load", "pools": [{"id": "hot", "capacity": 900_000_000_000_u64}]
     });

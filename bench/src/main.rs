@@ -1,4 +1,4 @@
-//! Load generator: how many bookings a deployment takes, and how long each waits.
+//! Load generator: how many bookings a deployment takes, how long each waits, and what its streams cost.
 //!
 //! `bench load` is a closed loop: each client has one connection and sends the next request when the last is answered.
 //! It counts only definite answers, checks at the end that the server counted the same, and says so.
@@ -6,6 +6,7 @@
 
 mod connection;
 mod load;
+mod streams;
 
 use clap::{Parser, Subcommand};
 
@@ -23,10 +24,12 @@ struct Arguments {
 enum Command {
     /// Books single units of one pool from many clients at once, as quickly as they are answered.
     Load(load::LoadOptions),
+    /// Reads one event's stream many times over while it is sold.
+    Streams(streams::StreamOptions),
 }
 
 fn main() -> std::process::ExitCode {
-    let Arguments { command: Command::Load(options) } = Arguments::parse();
+    let Arguments { command } = Arguments::parse();
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(failed) => {
@@ -34,7 +37,11 @@ fn main() -> std::process::ExitCode {
             return std::process::ExitCode::from(2);
         }
     };
-    match runtime.block_on(load::run(options)) {
+    let report = match command {
+        Command::Load(options) => runtime.block_on(load::run(options)).map(|report| report.to_string()),
+        Command::Streams(options) => runtime.block_on(streams::run(options)),
+    };
+    match report {
         Ok(report) => {
             println!("{report}");
             std::process::ExitCode::SUCCESS

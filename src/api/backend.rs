@@ -1,6 +1,7 @@
 //! The service as the handlers see it. In a build for use it is the service and nothing else; in this crate's unit tests
 //! it can also be a single inventory in memory, without consensus.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use crate::domain::command::Command;
@@ -10,6 +11,7 @@ use crate::service::{
     BatchLine, ClusterStatus, Context, NodeFacts, NotDecided, ReadError, ReadOptions, ReadPermit, Readiness, Service,
     Submitted, SubmittedBatch,
 };
+use crate::watch::Hub;
 
 #[cfg(test)]
 use super::tests::canned::Canned;
@@ -47,6 +49,7 @@ forward! {
     [async await] fn remove_member(&self, id: u64, deadline: Instant) -> Result<(), MembershipError>;
     [async await] fn transfer_leader(&self, to: Option<u64>, deadline: Instant) -> Result<(), MembershipError>;
     fn refresh_metrics(&self);
+    fn hub(&self) -> Arc<Hub>;
 }
 
 impl Backend {

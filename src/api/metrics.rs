@@ -10,7 +10,7 @@ use metrics::{Counter, Histogram, SharedString};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio_util::sync::CancellationToken;
 
-use super::Api;
+use super::{Api, streams};
 
 /// Upper bounds of the buckets of every duration, in seconds: from a cached read to the longest request.
 pub const DURATION_BUCKETS_S: &[f64] =
@@ -54,11 +54,13 @@ pub fn install() -> Result<Handle, InstallError> {
         .set_buckets_for_metric(step("lastseat_apply_seconds"), STEP_BUCKETS_S)?
         .set_buckets_for_metric(step("lastseat_wal_fsync_seconds"), STEP_BUCKETS_S)?
         .set_buckets_for_metric(step("lastseat_persister_write_seconds"), STEP_BUCKETS_S)?
+        .set_buckets_for_metric(step("lastseat_stream_delivery_seconds"), STEP_BUCKETS_S)?
         .set_buckets_for_metric(step("lastseat_entry_commands"), COMMANDS_BUCKETS)?
         .build_recorder();
     let handle = Handle(recorder.handle());
     metrics::set_global_recorder(recorder).map_err(|_| InstallError::Installed)?;
     metrics::describe_counter!(REQUESTS, "Requests answered, by route, method, status and problem code.");
+    streams::describe_metrics();
     metrics::describe_histogram!(DURATION, metrics::Unit::Seconds, "Time from a request's headers to its answer.");
     Ok(handle)
 }

@@ -42,6 +42,7 @@ pub mod request;
 mod routes;
 mod seats;
 mod serve;
+mod streams;
 #[cfg(test)]
 mod tests;
 mod unread;
@@ -53,12 +54,15 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Bytes;
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::service::Service;
 use backend::Backend;
 
 pub use routes::openapi;
 pub use serve::{CONNECTIONS_MAX, serve};
+pub use streams::STREAMS_MAX;
 
 /// Whole lists (seats, audits, hashes) that are rendered at the same time: each may need the memory of a big event.
 pub const RENDERS_MAX: usize = 4;
@@ -72,6 +76,10 @@ pub struct ApiOptions {
     pub metrics: Option<metrics::Handle>,
     /// Where the process listens that keeps the nodes of a `dev` cluster.
     pub dev_control: Option<SocketAddr>,
+    /// Ends every stream.
+    pub stopping: CancellationToken,
+    /// WebSockets that are open: they outlive their HTTP connection, so whoever stops the node waits for them.
+    pub sockets: TaskTracker,
 }
 
 /// What every handler works with. A handle: clone it freely.
@@ -82,12 +90,14 @@ struct Shared {
     backend: Backend,
     options: ApiOptions,
     renders: Arc<Semaphore>,
+    streams: Arc<Semaphore>,
     document: Bytes,
 }
 
 impl Api {
     fn new(backend: Backend, options: ApiOptions, document: Bytes) -> Self {
-        Self(Arc::new(Shared { backend, options, renders: Arc::new(Semaphore::new(RENDERS_MAX)), document }))
+        let (renders, streams) = (Arc::new(Semaphore::new(RENDERS_MAX)), Arc::new(Semaphore::new(STREAMS_MAX)));
+        Self(Arc::new(Shared { backend, options, renders, streams, document }))
     }
 
     pub(crate) fn service(&self) -> &Backend {

@@ -4,6 +4,7 @@ use axum::http::{HeaderName, HeaderValue};
 use axum::response::Response;
 use serde::Deserialize;
 use std::sync::Arc;
+use tokio::sync::{AcquireError, OwnedSemaphorePermit};
 use utoipa::{IntoParams, ToSchema};
 
 use super::Api;
@@ -83,6 +84,11 @@ impl Api {
         Ok(Permit(self.service().read(options).await?))
     }
 
+    /// A turn to render something that takes long.
+    pub(super) fn render_turn(&self) -> impl Future<Output = Result<OwnedSemaphorePermit, AcquireError>> + use<> {
+        Arc::clone(&self.0.renders).acquire_owned()
+    }
+
     /// Does what may take long on a thread of its own, a few at a time; the wait for a turn ends with the request's
     /// deadline.
     pub(super) async fn aside<T: Send + 'static>(
@@ -90,7 +96,7 @@ impl Api {
         call: &Call,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Problem> {
-        let turn = Arc::clone(&self.0.renders).acquire_owned();
+        let turn = self.render_turn();
         let turn = tokio::time::timeout_at(call.deadline()?.into(), turn).await.map_err(|_| read_timeout())?;
         let turn = turn.expect("nobody closes this semaphore");
         let working = tokio::task::spawn_blocking(move || {

@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use axum::body::{Body, Bytes};
+use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::{FromRequest, FromRequestParts, RawPathParams, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
@@ -37,6 +38,7 @@ pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
 pub const REQUEST_ID: &str = "request-id";
 pub const REQUEST_TIMEOUT_MS: &str = "request-timeout-ms";
 pub const NOT_AFTER: &str = "not-after";
+pub const LAST_EVENT_ID: &str = "last-event-id";
 
 /// The request's id: the client's, or made here. Put into the request by the edge.
 #[derive(Debug, Clone)]
@@ -197,6 +199,28 @@ impl Call {
                 "Header If-Match is {text:?}; give the definition version in quotes, such as \"3\", or *."
             ))),
         }
+    }
+
+    /// The position that a client of Server-Sent Events has seen last.
+    pub fn last_event_id(&self) -> Result<Option<u64>, Problem> {
+        let Some(text) = self.header(LAST_EVENT_ID)?.filter(|text| !text.is_empty()) else { return Ok(None) };
+        text.parse().map(Some).map_err(|_| {
+            Problem::invalid(format!("Header Last-Event-ID is {text:?}; give a position, which is a whole number."))
+        })
+    }
+
+    /// Asks for a WebSocket.
+    pub fn wants_socket(&self) -> bool {
+        let upgrade = self.parts.headers.get_all(header::UPGRADE).iter().filter_map(|value| value.to_str().ok());
+        upgrade.flat_map(|list| list.split(',')).any(|one| one.trim().eq_ignore_ascii_case("websocket"))
+    }
+
+    /// The handshake of a WebSocket.
+    pub async fn socket(&mut self) -> Result<WebSocketUpgrade, Problem> {
+        let upgrade = WebSocketUpgrade::from_request_parts(&mut self.parts, &()).await;
+        upgrade.map_err(|rejection| {
+            Problem::malformed(format!("This is no handshake of a WebSocket over HTTP/1.1: {}.", rejection.body_text()))
+        })
     }
 
     fn header(&self, name: &str) -> Result<Option<&str>, Problem> {

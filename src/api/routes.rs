@@ -17,6 +17,7 @@ use super::problem::{Problem, ProblemCode};
 use super::unread::Unread;
 use super::{
     Api, ApiOptions, batch, cluster, commands, console, dev, docs, events, health, metrics, orders, outcomes, seats,
+    streams,
 };
 
 fn all() -> Vec<UtoipaMethodRouter<Api>> {
@@ -36,6 +37,8 @@ fn all() -> Vec<UtoipaMethodRouter<Api>> {
         routes!(outcomes::void),
         routes!(seats::list),
         routes!(seats::show),
+        routes!(streams::event),
+        routes!(streams::group),
         routes!(orders::hold),
         routes!(orders::list),
         routes!(orders::order),

@@ -17,13 +17,16 @@ use tokio_util::sync::CancellationToken;
 use super::unread::ProblemIo;
 
 /// Connections open at a time; more wait in the kernel's backlog.
-pub const CONNECTIONS_MAX: usize = 10_000;
+/// More than streams, so that they never keep requests out.
+pub const CONNECTIONS_MAX: usize = 24_000;
 /// Requests open at a time on one HTTP/2 connection.
 pub(super) const STREAMS_PER_CONNECTION_MAX: u32 = 256;
 /// Longest time a client may take to send a request's headers; also the longest idle time of a kept connection.
 pub(super) const HEADER_READ_MAX: Duration = Duration::from_secs(75);
 /// An HTTP/2 client that is silent this long is asked whether it is there.
 const HTTP2_PING_EVERY: Duration = Duration::from_secs(30);
+/// A client that takes nothing of what was sent for this long is cut off.
+const UNTAKEN_MAX: Duration = Duration::from_secs(60);
 /// How long to leave the listener alone when the process has no file descriptors left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -83,6 +86,10 @@ async fn accept(
         Ok((stream, _)) => {
             if let Err(error) = stream.set_nodelay(true) {
                 tracing::debug!(error = %error, "TCP_NODELAY could not be set");
+            }
+            let untaken_ms = u32::try_from(UNTAKEN_MAX.as_millis()).expect("a minute");
+            if let Err(error) = rustix::net::sockopt::set_tcp_user_timeout(&stream, untaken_ms) {
+                tracing::debug!(error = %error, "TCP_USER_TIMEOUT could not be set");
             }
             Some((stream, permit))
         }

@@ -78,6 +78,8 @@ pub(crate) enum Command {
     Cancel(CancelArgs),
     /// Recount an event from its records
     Audit { event: String },
+    /// Follow changes as they happen
+    Watch(WatchArgs),
     /// A flash sale: many buyers at once until sold out, then the exact audit
     Rush(RushArgs),
     /// Print a completion script for a shell
@@ -89,6 +91,26 @@ pub(crate) enum Command {
     },
     /// Print the OpenAPI document of the HTTP API
     Openapi,
+}
+
+#[derive(Debug, Args)]
+#[group(id = "subject", required = true, args = ["event", "all"])]
+pub(crate) struct WatchArgs {
+    /// The changes of this event
+    #[arg(long, value_name = "ID")]
+    pub(crate) event: Option<String>,
+    /// The changes of all events
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// Go on after this position [default: from now on]
+    #[arg(long, value_name = "N", conflicts_with = "snapshot")]
+    pub(crate) after: Option<u64>,
+    /// First the whole state
+    #[arg(long)]
+    pub(crate) snapshot: bool,
+    /// The newest state at most once in this time, instead of every change
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub(crate) latest: Option<Duration>,
 }
 
 #[derive(Debug, Args)]

@@ -15,6 +15,8 @@ use figment::{Figment, Metadata, Profile, Provider};
 use serde::{Deserialize, Serialize};
 
 use crate::node::NodeConfig;
+use crate::watch::Retention;
+use crate::watch::limits::{DAY_MS, HISTORY_CHANGES_DEFAULT, HISTORY_DAYS_DEFAULT};
 
 /// The consensus library tells its every step at `info`; a node's log is for its operator.
 const LOG_LEVEL: &str = "info,openraft=warn";
@@ -62,6 +64,14 @@ pub(crate) struct ServeFlags {
     #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) wide_area: Option<bool>,
+    /// Change sets kept for streams that come back [default: 1000000]
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) history_changes: Option<u64>,
+    /// Days they are kept [default: 7]
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) history_days: Option<u64>,
     /// How log lines look [default: text]
     #[arg(long, value_enum)]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -101,12 +111,14 @@ struct Settings {
     region: String,
     insecure: bool,
     wide_area: bool,
+    history_changes: u64,
+    history_days: u64,
     log_format: LogFormat,
     log_level: String,
 }
 
 /// Every name of a setting, in the order they are shown, with how the environment's text is read.
-const NAMES: [(&str, Kind); 11] = [
+const NAMES: [(&str, Kind); 13] = [
     ("node_id", Kind::Number),
     ("data", Kind::Text),
     ("listen", Kind::Text),
@@ -116,6 +128,8 @@ const NAMES: [(&str, Kind); 11] = [
     ("region", Kind::Text),
     ("insecure", Kind::Switch),
     ("wide_area", Kind::Switch),
+    ("history_changes", Kind::Number),
+    ("history_days", Kind::Number),
     ("log_format", Kind::Text),
     ("log_level", Kind::Text),
 ];
@@ -139,6 +153,8 @@ impl Default for Settings {
             region: "default".into(),
             insecure: false,
             wide_area: false,
+            history_changes: HISTORY_CHANGES_DEFAULT,
+            history_days: HISTORY_DAYS_DEFAULT,
             log_format: LogFormat::Text,
             log_level: LOG_LEVEL.into(),
         }
@@ -188,9 +204,19 @@ pub(crate) fn resolve(flags: &ServeFlags, env: &BTreeMap<String, String>) -> Res
         insecure: settings.insecure,
         wide_area: settings.wide_area,
         dev_control: None,
+        retention: retention(&settings)?,
     };
     refuse_open_door(&node)?;
     Ok(Resolved { node, log: LogConfig { format: settings.log_format, level: settings.log_level } })
+}
+
+fn retention(settings: &Settings) -> Result<Retention, String> {
+    for (flag, value) in [("--history-changes", settings.history_changes), ("--history-days", settings.history_days)] {
+        if value == 0 {
+            return Err(format!("{flag} 0 would keep nothing for streams that come back; give 1 or more"));
+        }
+    }
+    Ok(Retention { changes: settings.history_changes, age_ms: settings.history_days.saturating_mul(DAY_MS) })
 }
 
 /// Every value with where it comes from: `(name, value, origin)`.

@@ -3,6 +3,7 @@
 //! ```text
 //! args ─▶ serve ──────────▶ node::run          (in this process)
 //!      ├▶ dev ────────────▶ serve × n          (child processes, watched and restarted)
+//!      ├▶ watch ──────────▶ lastseat-client ─▶ any node, and the next when that one goes
 //!      ├▶ reserve, book … ▶ lastseat-client ─▶ any node
 //!      ├▶ event import ───▶ import (pure) ─▶ lastseat-client
 //!      └▶ rush ───────────▶ hundreds of buyers through lastseat-client, then the audit
@@ -11,7 +12,7 @@
 //! Invariants: answers go to stdout, everything else to stderr; the exit code says what was promised, see `exit`; an
 //! error says what to do; tokens and keys never reach a log.
 //!
-//! Lacks on purpose: `watch` (it comes with the streams), and any way around the HTTP API.
+//! Lacks on purpose: any way around the HTTP API.
 
 use std::process::ExitCode;
 
@@ -28,6 +29,7 @@ mod output;
 mod rush;
 mod sale;
 mod serve;
+mod watch;
 
 use args::{Cli, Command, ConfigCommand, Global};
 use exit::Failure;
@@ -76,6 +78,7 @@ async fn client_command(global: Global, command: Command) -> Result<(), Failure>
         Command::Extend(args) => sale::extend(&global, args).await,
         Command::Cancel(args) => sale::cancel(&global, args).await,
         Command::Audit { event } => sale::audit(&global, &event).await,
+        Command::Watch(args) => watch::run(&global, args).await,
         Command::Rush(args) => rush::run(&global, args).await,
         Command::Serve(_)
         | Command::Config(_)

@@ -14,6 +14,10 @@ macro_rules! guide {
         /// [decisions]: crate::docs::adr
         /// [domain]: crate::domain
         /// [storage]: crate::storage
+        /// [watch]: crate::watch
+        /// [hub_append]: crate::watch::Hub::append
+        /// [hub_publish]: crate::watch::Hub::publish
+        /// [reader]: crate::watch::Reader
         /// [raft]: crate::raft
         /// [service]: crate::service
         /// [api]: crate::api
@@ -72,4 +76,5 @@ pub mod adr {
     #![doc = include_str!("adr/0006-bincode-in-one-file.md")]
     #![doc = include_str!("adr/0007-packed-chunks.md")]
     #![doc = include_str!("adr/0008-forwarding-over-the-peer-port.md")]
+    #![doc = include_str!("adr/0009-change-streams.md")]
 }

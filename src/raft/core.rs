@@ -127,8 +127,9 @@ impl Core {
             timing,
         });
         let peers = Arc::new(Peers::default());
-        let state = State::new(opened.store, opened.inventory, &opened.applied, Arc::clone(&on_fatal))
-            .map_err(io("the stored state"))?;
+        let state =
+            State::new(opened.store, opened.inventory, &opened.applied, options.retention, Arc::clone(&on_fatal))
+                .map_err(io("the stored state"))?;
         state.start_persister().map_err(io("the persister"))?;
         let log = wal.group(GROUP);
         let at_start = log.state().last;
@@ -192,6 +193,8 @@ impl Core {
         own("the taking of snapshots", Box::pin(Arc::clone(self).snapshots()));
         // Ends by itself when it has seen the recovery, and is part of the view until then.
         own("the recovery", Box::pin(Arc::clone(self).recover(at_start)));
+        own("the pacing of streams", Box::pin(Arc::clone(self).pace_streams()));
+        own("the index of history", Box::pin(Arc::clone(self).index_history()));
         let core = Arc::clone(self);
         let supervisor = tokio::spawn(async move {
             while let Some(ended) = tasks.join_next().await {

@@ -24,6 +24,7 @@ use crate::domain::command::Proposal;
 use crate::domain::inventory::Inventory;
 use crate::storage::state::StateStore;
 use crate::storage::wal::WalStats;
+use crate::watch::Hub;
 
 impl RaftNode {
     /// Recovers, listens for peers, and takes part once the node belongs to a cluster.
@@ -192,6 +193,11 @@ impl RaftNode {
     /// On the leader: hands leadership to `to`, or to the most up-to-date other voter.
     pub async fn transfer_leader(&self, to: Option<u64>) -> Result<(), MembershipError> {
         members::transfer_leader(&self.core, to).await
+    }
+
+    /// Where change streams are subscribed to.
+    pub fn hub(&self) -> &Arc<Hub> {
+        &self.core.state.hub
     }
 
     pub fn store(&self) -> &StateStore {

@@ -28,6 +28,7 @@ use crate::storage::LogId;
 use crate::storage::background::taking_long;
 use crate::storage::state::persister::{Persister, PersisterOptions};
 use crate::storage::state::{AppliedPoint, PersistBatch, StateStore};
+use crate::watch::{Hub, Retention};
 
 /// How long to wait for the state on an async worker. Whoever waits longer, behind the definition of a big event, lets
 /// the worker's other tasks move to another thread first: heartbeats among them.
@@ -44,6 +45,8 @@ pub(super) struct Machine {
     removed: BTreeSet<u64>,
     /// Change sets that the persister has not taken yet, in order.
     history: Vec<Arc<ChangeSet>>,
+    /// Revision of the batch that the persister took last.
+    taken_revision: u64,
     /// Bytes of entries applied that the persister has not taken yet, and those it took last.
     pending_bytes: u64,
     taken_bytes: u64,
@@ -70,6 +73,7 @@ pub(super) struct State {
     revision: watch::Sender<u64>,
     applied: watch::Sender<u64>,
     pub(super) store: StateStore,
+    pub(super) hub: Arc<Hub>,
     persister: OnceLock<Persister>,
     removed: watch::Sender<Arc<BTreeSet<u64>>>,
     counting_replay: AtomicBool,
@@ -83,6 +87,7 @@ impl State {
         store: StateStore,
         inventory: Inventory,
         applied: &AppliedPoint,
+        retention: Retention,
         on_fatal: Arc<dyn Fn(String) + Send + Sync>,
     ) -> io::Result<Arc<Self>> {
         let (membership, removed) = decode_membership(&applied.membership)?;
@@ -91,14 +96,17 @@ impl State {
             membership,
             removed: removed.clone(),
             history: Vec::new(),
+            taken_revision: inventory.revision().0,
             pending_bytes: 0,
             taken_bytes: 0,
             pending: false,
             inventory,
         };
         let index = applied.last_applied.map_or(0, |id| id.index);
+        let revision = machine.inventory.revision().0;
         Ok(Arc::new(Self {
-            revision: watch::Sender::new(machine.inventory.revision().0),
+            hub: Hub::new(Arc::new(store.clone()), revision, retention),
+            revision: watch::Sender::new(revision),
             applied: watch::Sender::new(index),
             persister: OnceLock::new(),
             removed: watch::Sender::new(Arc::new(removed)),
@@ -164,11 +172,13 @@ impl State {
     /// which has written the batch before when it asks for the next.
     fn collect(&self) -> Option<PersistBatch> {
         let mut machine = self.machine.write();
+        self.hub.written(machine.taken_revision);
         machine.taken_bytes = std::mem::take(&mut machine.pending_bytes);
         if !std::mem::replace(&mut machine.pending, false) {
             return None;
         }
         let history = std::mem::take(&mut machine.history);
+        machine.taken_revision = machine.inventory.revision().0;
         Some(PersistBatch { applied: machine.point(), records: machine.inventory.take_dirty(), history })
     }
 
@@ -187,23 +197,24 @@ impl State {
         machine.membership = membership;
         machine.removed = removed;
         machine.history.clear();
+        machine.taken_revision = machine.inventory.revision().0;
         machine.pending = false;
         machine.pending_bytes = 0;
         machine.taken_bytes = 0;
+        self.hub.reset(machine.taken_revision);
         drop(machine);
         self.publish();
         Ok(())
     }
 
-    /// Tells everybody who follows how far the state is.
-    ///
-    /// A room between storage and this one that keeps recent change sets for subscribers is to be fed in
-    /// [`State::apply`], where they come into being and in their order, and woken here.
+    /// Tells everybody who follows how far the state is, once for each run of entries.
     fn publish(&self) {
         let machine = self.look();
         let (revision, applied) = (machine.inventory.revision().0, machine.applied.map_or(0, |id| id.index));
         let removed = (machine.removed != **self.removed.borrow()).then(|| Arc::new(machine.removed.clone()));
+        let clock = machine.inventory.clock();
         drop(machine);
+        self.hub.publish(clock);
         if let Some(removed) = removed {
             self.removed.send_replace(removed);
         }
@@ -232,7 +243,11 @@ impl State {
                 let mut apply = || machine.inventory.apply(&proposal);
                 let applied = if is_long(&proposal) { taking_long(apply) } else { apply() };
                 machine.pending_bytes += payload.stored().len() as u64;
-                machine.history.extend(applied.change_sets.into_iter().map(Arc::new));
+                for set in applied.change_sets {
+                    let set = Arc::new(set);
+                    self.hub.append(&set, started);
+                    machine.history.push(set);
+                }
                 if wanted {
                     answers = Answers(applied.decisions);
                 }

@@ -57,6 +57,7 @@ use crate::domain::outcome::Decision;
 use crate::storage::identity::Identity;
 use crate::storage::state::Opened;
 use crate::storage::wal::Wal;
+use crate::watch::Retention;
 
 /// How long things take on this network.
 #[derive(Debug, Clone, Copy)]
@@ -118,6 +119,7 @@ pub struct StartOptions {
     pub new_cluster_id: Arc<dyn Fn() -> Uuid + Send + Sync>,
     /// See [`SNAPSHOT_WAL_BYTES`].
     pub snapshot_wal_bytes: u64,
+    pub retention: Retention,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -85,7 +85,8 @@ pub(super) async fn install(state: Arc<State>, meta: SnapshotMeta, received: Sna
                 format!("the snapshot ends at {:?}, and the leader said {:?}", point.last_applied, meta.last_log_id),
             ));
         }
-        state.replace(inventory, &point)
+        state.replace(inventory, &point)?;
+        state.hub.index().map_err(io::Error::other)
     })
     .await
 }

@@ -79,6 +79,28 @@ impl Core {
         self.stopping.cancelled().await;
     }
 
+    pub(super) async fn pace_streams(self: Arc<Self>) {
+        tokio::select! {
+            () = Arc::clone(&self.state.hub).run() => {}
+            () = self.stopping.cancelled() => {}
+        }
+    }
+
+    /// Reads history once, so that streams can begin anywhere in it.
+    pub(super) async fn index_history(self: Arc<Self>) {
+        let hub = Arc::clone(&self.state.hub);
+        let started = tokio::time::Instant::now();
+        match tokio::task::spawn_blocking(move || hub.index()).await {
+            Ok(Ok(())) => tracing::info!(took_ms = started.elapsed().as_millis(), "history indexed for streams"),
+            // The store may be closed before it was read to its end.
+            Ok(Err(_)) if self.stopping.is_cancelled() => {}
+            Ok(Err(error)) => (self.on_fatal)(format!("history cannot be read: {error}")),
+            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+        }
+        // Its end must not look like a death.
+        self.stopping.cancelled().await;
+    }
+
     /// Asks every member for its clock now and then: followers do not talk to each other otherwise.
     pub(super) async fn clocks(self: Arc<Self>) {
         let mut beat = tokio::time::interval(CLOCKS_EVERY);

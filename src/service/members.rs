@@ -149,6 +149,11 @@ impl Service {
         let (revision, results) = self.raft.inspect(|inventory| (inventory.revision().0, inventory.results_len()));
         set("lastseat_revision", revision);
         set("lastseat_results_remembered", results);
+        let streams = self.raft.hub().gauges();
+        set("lastseat_stream_recent_changes", streams.recent_changes as u64);
+        set("lastseat_stream_recent_bytes", streams.recent_bytes as u64);
+        set("lastseat_stream_topics", streams.topics as u64);
+        set("lastseat_stream_marks", streams.marks as u64);
         if let Some(skew) = self.clock_skew_ms() {
             metrics::gauge!("lastseat_clock_skew_ms").set(skew as f64);
         }

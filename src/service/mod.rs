@@ -52,6 +52,7 @@ use crate::domain::outcome::{Answer, Rejection, SliceAnswer};
 use crate::domain::value::{Millis, Version};
 use crate::raft::{NodeStatus, RaftNode, WallClock};
 use crate::storage::background::taking_long;
+use crate::watch::Hub;
 
 /// A request without `Request-Timeout-Ms` gets this long.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -301,6 +302,11 @@ impl Service {
     /// The same, with the log index of exactly this state.
     pub fn inspect_at<R>(&self, look: impl FnOnce(u64, &Inventory) -> R) -> R {
         self.raft.inspect_at(look)
+    }
+
+    /// Where change streams are subscribed to.
+    pub fn hub(&self) -> Arc<Hub> {
+        Arc::clone(self.raft.hub())
     }
 
     pub fn facts(&self) -> NodeFacts {

@@ -53,7 +53,7 @@ impl Request {
         self.header("idempotency-key", key)
     }
 
-    fn to_bytes(&self) -> Vec<u8> {
+    pub fn to_bytes(&self) -> Vec<u8> {
         let mut out = format!("{} {} HTTP/1.1\r\nhost: localhost\r\n", self.method, self.path).into_bytes();
         for (name, value) in &self.headers {
             out.extend_from_slice(format!("{name}: {value}\r\n").as_bytes());
@@ -265,7 +265,7 @@ async fn read_answer(stream: &mut BufReader<TcpStream>, no_body: bool) -> Result
     }
 }
 
-async fn read_head(stream: &mut BufReader<TcpStream>) -> Result<(u16, Vec<(String, String)>), Lost> {
+pub async fn read_head(stream: &mut BufReader<TcpStream>) -> Result<(u16, Vec<(String, String)>), Lost> {
     let first = read_line(stream).await?;
     let status = first.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3)).and_then(|code| code.parse().ok());
     let status = status.ok_or_else(|| Lost::Broken(format!("status line: {first}")))?;

@@ -17,10 +17,12 @@ pub mod http;
 pub mod load;
 pub mod process;
 pub mod settings;
+pub mod stream;
 
 pub use cluster::Cluster;
 pub use files::copy_folder;
 pub use http::{Answer, Connection, Lost, Request};
+pub use stream::{Kind, Said, Stream};
 
 use std::time::{Duration, Instant};
 

@@ -267,7 +267,7 @@ pub fn path_segment(id: &str) -> String {
     out
 }
 
-fn event_path(event: &str, rest: &str) -> String {
+pub(crate) fn event_path(event: &str, rest: &str) -> String {
     format!("/v1/events/{}{rest}", path_segment(event))
 }
 

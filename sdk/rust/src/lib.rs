@@ -51,7 +51,29 @@
 //! # }
 //! ```
 //!
-//! What it lacks on purpose: TLS (the server has none yet) and change streams (they come with `watch`).
+//! # Following changes
+//!
+//! [`Client::watch`] gives every change of an event once and in order, and [`Client::watch_all`] those of all events. They
+//! come back by themselves on another node, after the last position.
+//!
+//! ```no_run
+//! # async fn follow(client: &lastseat_client::Client) -> Result<(), lastseat_client::ReadError> {
+//! use lastseat_client::WatchBody;
+//!
+//! let mut changes = client.watch("hamlet").snapshot().open();
+//! while let Some(message) = changes.next().await {
+//!     match message?.body {
+//!         WatchBody::Reset => println!("the state follows, in pieces"),
+//!         WatchBody::Snapshot(piece) => println!("{} seats more", piece.seats.len()),
+//!         WatchBody::Change(change) => println!("{}: {:?}", change.cause, change.events),
+//!         WatchBody::Synced | WatchBody::Bookmark => {}
+//!     }
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! What it lacks on purpose: TLS (the server has none yet).
 
 mod call;
 mod client;
@@ -60,6 +82,7 @@ mod read;
 mod requests;
 mod transport;
 mod types;
+mod watch;
 
 pub use call::{Attempt, Call};
 pub use client::{ATTEMPT_TIMEOUT, Client, ClientError, DEADLINE, path_segment};
@@ -72,3 +95,4 @@ pub use types::{
     Hold, HoldPolicy, Item, Limits, NodeInfo, Order, OrderPage, Pool, PoolDefinition, RecordedOutcome, Released, Seat,
     SeatCounts, SeatDefinition, SeatNumber, SeatPage, StateHash, Voided,
 };
+pub use watch::{Change, Changes, EventChange, ItemChange, Snapshot, Totals, Watch, WatchBody, WatchMessage};

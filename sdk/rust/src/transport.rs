@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, Uri};
+use http::{HeaderMap, Method, Request, Response, Uri};
 use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
 use hyper_util::client::legacy::{Client as HyperClient, connect::HttpConnector};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
@@ -67,18 +68,51 @@ impl Transport {
         }
     }
 
+    /// Sends once, and reads the answer as it comes if it is a 200; otherwise gives all of it. The head must be there within
+    /// `within`.
+    pub(crate) async fn open(
+        &self,
+        method: &Method,
+        uri: Uri,
+        headers: &HeaderMap,
+        within: Duration,
+    ) -> Result<Result<Incoming, Answer>, Failure> {
+        let mut request = Request::new(Full::new(Bytes::new()));
+        *request.method_mut() = method.clone();
+        *request.uri_mut() = uri;
+        *request.headers_mut() = headers.clone();
+        let exchange = async {
+            let response = self.respond(request).await?;
+            match response.status().as_u16() {
+                200 => Ok(Ok(response.into_body())),
+                _ => whole(response).await.map(Err),
+            }
+        };
+        match tokio::time::timeout(within, exchange).await {
+            Ok(result) => result,
+            Err(_) => Err(Failure::Lost(format!("no answer within {} ms", within.as_millis()))),
+        }
+    }
+
     async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<Answer, Failure> {
-        let response = self.http.request(request).await.map_err(|error| {
+        whole(self.respond(request).await?).await
+    }
+
+    async fn respond(&self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, Failure> {
+        self.http.request(request).await.map_err(|error| {
             let text = chain(&error);
             if error.is_connect() { Failure::NotSent(text) } else { Failure::Lost(text) }
-        })?;
-        let (parts, body) = response.into_parts();
-        let body = Limited::new(body, RESPONSE_BYTES_MAX)
-            .collect()
-            .await
-            .map_err(|error| Failure::Lost(format!("the answer broke off: {error}")))?;
-        Ok(Answer { status: parts.status.as_u16(), headers: parts.headers, body: body.to_bytes() })
+        })
     }
+}
+
+async fn whole(response: Response<Incoming>) -> Result<Answer, Failure> {
+    let (parts, body) = response.into_parts();
+    let body = Limited::new(body, RESPONSE_BYTES_MAX)
+        .collect()
+        .await
+        .map_err(|error| Failure::Lost(format!("the answer broke off: {error}")))?;
+    Ok(Answer { status: parts.status.as_u16(), headers: parts.headers, body: body.to_bytes() })
 }
 
 /// An error with its causes, in one line.

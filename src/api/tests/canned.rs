@@ -1,5 +1,6 @@
 //! A service that answers what a test tells it to, and a way to ask the router.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use axum::Router;
@@ -12,6 +13,7 @@ use tower::ServiceExt;
 
 use crate::api::backend::Backend;
 use crate::api::{ApiOptions, routes};
+use crate::domain::change::ChangeSet;
 use crate::domain::command::{Command, Fingerprint, KeyMaker, Proposal, ProposalBody};
 use crate::domain::id::{Key, Token};
 use crate::domain::inventory::Inventory;
@@ -22,6 +24,8 @@ use crate::service::{
     BatchLine, ClusterStatus, Context, NodeFacts, NotDecided, ReadError, ReadOptions, ReadPermit, Readiness,
     ServiceError, Submitted, SubmittedBatch, check,
 };
+use crate::storage::state::StateError;
+use crate::watch::{History, Hub, Retention};
 
 type AnswerCommand =
     dyn Fn(&Context, &Command, &Mutex<Inventory>) -> Result<(Answer, bool), ServiceError> + Send + Sync;
@@ -29,6 +33,22 @@ type AnswerCommand =
 pub(crate) struct Canned {
     inventory: Mutex<Inventory>,
     answer: Box<AnswerCommand>,
+    hub: Arc<Hub>,
+}
+
+/// Nothing was ever persisted.
+struct NoHistory;
+
+impl History for NoHistory {
+    fn oldest(&self) -> u64 {
+        1
+    }
+
+    fn read(&self, _: u64, _: usize) -> Result<Vec<ChangeSet>, StateError> {
+        Ok(Vec::new())
+    }
+
+    fn may_forget_before(&self, _: u64) {}
 }
 
 impl Canned {
@@ -92,6 +112,10 @@ impl Canned {
     }
 
     pub(in crate::api) fn refresh_metrics(&self) {}
+
+    pub(in crate::api) fn hub(&self) -> Arc<Hub> {
+        Arc::clone(&self.hub)
+    }
 }
 
 /// An answer at revision 5 and version 3.
@@ -142,7 +166,9 @@ pub(super) fn applying() -> Router {
 }
 
 fn build(answer: Box<AnswerCommand>) -> Router {
-    let canned = Canned { inventory: Mutex::new(Inventory::new()), answer };
+    let hub = Hub::new(Arc::new(NoHistory), 0, Retention::default());
+    hub.index().expect("there is nothing to read");
+    let canned = Canned { inventory: Mutex::new(Inventory::new()), answer, hub };
     let options = ApiOptions { own_api: Some("http://me:7400".into()), ..ApiOptions::default() };
     routes::build(Backend::Canned(Box::new(canned)), options)
 }

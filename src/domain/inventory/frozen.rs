@@ -60,6 +60,16 @@ impl Frozen {
         Box::new(stored.keys().into_iter().filter_map(move |key| Some((key, stored.body(key)?))))
     }
 
+    /// The next event, counted from `place`, and the place after it: for going over all of them one at a time.
+    pub fn event_from(&self, place: usize) -> Option<(usize, FrozenEvent)> {
+        let later = self.slots.iter().enumerate().skip(place);
+        let (at, core) = later.filter_map(|(at, slot)| Some((at, slot.live.as_ref()?))).next()?;
+        let no = EventNo::try_from(at).expect("fewer than 4 billion events");
+        let (core, holds) = (core.clone(), self.holds.clone());
+        let unpacked = vec![OnceLock::new(); core.seat_defs.len()];
+        Some((at + 1, FrozenEvent { no, revision: self.header.revision, core, holds, unpacked }))
+    }
+
     /// blake3 over the version and every record in the order of keys, each as the codec writes it.
     pub fn state_hash(&self) -> StateHash {
         let mut hasher = blake3::Hasher::new();
@@ -117,6 +127,17 @@ impl FrozenEvent {
     /// Every seat in definition order.
     pub fn seats(&self) -> Box<dyn Iterator<Item = (&SeatDef, SeatStatus)> + Send + '_> {
         self.seats_from(0)
+    }
+
+    /// A block of some hundred seats, unpacked and not kept: for going over a big event piece by piece.
+    pub fn seat_block(&self, at: usize) -> Option<Vec<(SeatDef, SeatStatus)>> {
+        let (defs, states) = (self.core.seat_defs.get(at)?, &self.core.seat_states[at]);
+        Some((0..defs.len()).map(|seat| defs.get(seat)).zip(states.iter().map(|state| state.status())).collect())
+    }
+
+    /// Seats and pools added up.
+    pub fn totals(&self) -> crate::domain::value::Totals {
+        self.core.totals()
     }
 
     /// Where a seat stands, for paging with [`FrozenEvent::seats_from`].

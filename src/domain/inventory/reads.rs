@@ -5,7 +5,7 @@ use super::{Inventory, ResultsRoom};
 use crate::domain::command::{SaleCommand, Settings};
 use crate::domain::id::{CustomerId, EventId, Key, OrderId, SeatId, Token};
 use crate::domain::outcome::{Answer, Code, Rejection};
-use crate::domain::value::{EventView, HoldView, Millis, OrderView, Revision, SeatView};
+use crate::domain::value::{EventView, HoldView, Millis, OrderView, Revision, SeatView, Version};
 
 impl Inventory {
     pub fn clock(&self) -> Millis {
@@ -81,6 +81,12 @@ impl Inventory {
     pub fn event(&self, event: &EventId) -> Option<EventView> {
         let no = self.event_no(event)?;
         Some(self.live_event(no).core.view(self.revision))
+    }
+
+    /// Version of an event that is there.
+    pub fn version(&self, event: &EventId) -> Option<Version> {
+        let no = self.event_no(event)?;
+        Some(self.live_event(no).core.info.version)
     }
 
     /// Up to `limit` events after `after`, by id.

@@ -112,6 +112,7 @@ impl Node {
             version: "0.1.0".into(),
             new_cluster_id: Arc::new(Uuid::new_v4),
             snapshot_wal_bytes: SNAPSHOT_WAL_BYTES,
+            retention: Retention::default(),
         };
         let node = RaftNode::start(options).await.unwrap();
         node.set_forward_handler(Arc::new(Echo(self.id)));

@@ -32,7 +32,8 @@ impl StoreBuilder<Types, LogStore, StateMachine, Guard> for Builder {
         let fatal = Fatal::default();
         let wal = open_wal(dir.path(), &fatal);
         let opened = open_state(dir.path(), 0, &fatal);
-        let state = State::new(opened.store, opened.inventory, &opened.applied, noting(&fatal)).unwrap();
+        let state =
+            State::new(opened.store, opened.inventory, &opened.applied, Retention::default(), noting(&fatal)).unwrap();
         state.start_persister().unwrap();
         let log = LogStore::new(wal.group(GROUP));
         Ok((Guard { _dir: dir, wal, state: Arc::clone(&state) }, log, StateMachine::new(state)))

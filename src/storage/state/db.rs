@@ -53,6 +53,8 @@ pub(crate) struct RawBatch<'a> {
     pub(crate) records: Vec<(Vec<u8>, Option<Vec<u8>>)>,
     pub(crate) history: Vec<RawChangeSet>,
     pub(crate) history_max: u64,
+    /// Nothing below this revision need be kept.
+    pub(crate) history_floor: u64,
 }
 
 /// The header record: part of every batch.
@@ -219,7 +221,8 @@ impl Live {
         let mut next = self.index.read().next();
         let entries = put_history(&mut next, &mut out, &batch.history)?;
         // Out of the index before out of the database, and into it only afterwards: a reader never looks in vain.
-        let gone = self.index.write().prune(next.saturating_sub(batch.history_max), HISTORY_BYTES_MAX);
+        let keep_from = next.saturating_sub(batch.history_max).max(batch.history_floor);
+        let gone = self.index.write().prune(keep_from, HISTORY_BYTES_MAX);
         for gone in gone {
             let stem = history_stem(gone.first);
             (0..gone.parts).for_each(|part| out.remove(format::part_key(&stem, part)));

@@ -126,6 +126,8 @@ struct Inner {
     progress: Mutex<Progress>,
     progressed: Condvar,
     incoming: AtomicU64,
+    /// Change sets below this revision are too old to be kept.
+    history_floor: AtomicU64,
 }
 
 /// How far the database is.
@@ -196,6 +198,7 @@ impl StateStore {
             progress: Mutex::new(Progress { written: applied.last_applied, installed: None }),
             progressed: Condvar::new(),
             incoming: AtomicU64::new(0),
+            history_floor: AtomicU64::new(0),
         };
         Ok((Self { inner: Arc::new(inner) }, loaded, applied, source))
     }
@@ -228,7 +231,9 @@ impl StateStore {
             let (new, old) = (applied.last_applied, progress.written);
             return Err(StateError::Corrupt(format!("a batch goes back from {old:?} to {new:?}; this is a bug")));
         }
-        live.write(RawBatch { applied, records, history, history_max: self.inner.options.history_max })?;
+        let (history_max, history_floor) =
+            (self.inner.options.history_max, self.inner.history_floor.load(Ordering::Relaxed));
+        live.write(RawBatch { applied, records, history, history_max, history_floor })?;
         self.inner.progress.lock().written = applied.last_applied;
         self.inner.progressed.notify_all();
         Ok(())
@@ -245,6 +250,11 @@ impl StateStore {
     /// Lowest revision still in history; the next one to come when there is none.
     pub fn history_oldest(&self) -> u64 {
         self.inner.live().map_or(0, |live| live.history_oldest())
+    }
+
+    /// Lets the next batch prune change sets below this revision, however few there are.
+    pub fn forget_history_before(&self, revision: u64) {
+        self.inner.history_floor.fetch_max(revision, Ordering::Relaxed);
     }
 
     /// Writes a snapshot of a frozen state (durable when this returns) and drops older ones. Blocking, long: it first
