@@ -15,6 +15,7 @@ trap 'code=$?; [ $code -eq 0 ] || step "FAILED (exit $code): $BASH_COMMAND" >&2'
 declare -A package_of=(
     [mkfs.ext4]=e2fsprogs [losetup]=mount [setpriv]=util-linux [ip]=iproute2 [nft]=nftables
     [faketime]=faketime [python3]=python3 [curl]=curl [cc]=gcc [node]=nodejs
+    [chromium]=chromium [chromedriver]=chromium-driver
 )
 
 find_libfaketime() {

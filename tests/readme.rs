@@ -3,15 +3,12 @@
 
 mod support;
 
-use std::net::TcpListener;
-use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use serde_json::Value;
-use support::process::{Process, free_port, lastseat};
-use support::settings::READY;
-use support::{eventually, turn};
+use support::dev::Dev;
+use support::turn;
 
 const README: &str = include_str!("../README.md");
 
@@ -22,17 +19,6 @@ fn commands(section: &str) -> Vec<String> {
     let (block, _) = rest.split_once("```").expect("they end");
     let lines = block.lines().filter(|line| !line.starts_with('#')).collect::<Vec<_>>().join("\n");
     lines.split("\n\n").map(|command| command.trim().to_owned()).filter(|command| !command.is_empty()).collect()
-}
-
-/// A base such that base+1…3 and base+101…103 are free.
-fn free_base() -> u16 {
-    loop {
-        let base = free_port() - 1;
-        let free = |port| TcpListener::bind(("127.0.0.1", port)).is_ok();
-        if (1..=3).all(|i| free(base + i) && free(base + 100 + i)) {
-            return base;
-        }
-    }
 }
 
 fn run(command: &str) -> String {
@@ -46,35 +32,6 @@ fn run(command: &str) -> String {
 fn runs(pid: u64) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
-}
-
-struct Dev {
-    base: u16,
-    dir: tempfile::TempDir,
-    process: Process,
-}
-
-impl Dev {
-    async fn start() -> Self {
-        let dir = tempfile::Builder::new().prefix("lastseat-readme-").tempdir().unwrap();
-        let base = free_base();
-        let mut command = lastseat();
-        command.args(["dev", "--port-base", &base.to_string(), "--data"]).arg(dir.path().join("data"));
-        let log = dir.path().join("dev.log");
-        let process = Process::spawn(command, &log);
-        eventually("`dev` says `ready`", READY, || async {
-            let said = std::fs::read_to_string(&log).unwrap();
-            if said.lines().any(|line| line == "ready") { Ok(()) } else { Err(said) }
-        })
-        .await;
-        Self { base, dir, process }
-    }
-
-    fn pids(&self) -> Vec<u64> {
-        let file = Path::new(self.dir.path()).join("data/dev.json");
-        let file: Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
-        file["nodes"].as_array().unwrap().iter().map(|node| node["pid"].as_u64().unwrap()).collect()
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -11,7 +11,9 @@
 
 #![allow(dead_code, unused_imports, unreachable_pub, clippy::print_stderr, clippy::unwrap_used)]
 
+pub mod browser;
 pub mod cluster;
+pub mod dev;
 pub mod files;
 pub mod http;
 pub mod load;
