@@ -12,6 +12,7 @@
 #![allow(dead_code, unused_imports, unreachable_pub, clippy::print_stderr, clippy::unwrap_used)]
 
 pub mod cluster;
+pub mod follow;
 pub mod http;
 pub mod load;
 pub mod process;
