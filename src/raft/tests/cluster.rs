@@ -135,7 +135,8 @@ async fn a_node_too_far_behind_the_log_gets_the_snapshot() {
     cluster.nodes[behind].start().await;
     let late = &cluster.nodes[behind];
     // Whoever follows it from where it stood misses nothing of what it never applied.
-    let mut follower = follow_group(late, 1).await;
+    let stood = late.revision();
+    let mut follower = follow_group(late, stood).await;
     late.raft().read_barrier(Instant::now() + PATIENCE).await.unwrap();
     assert_eq!(late.revision(), 301);
     assert!(late.raft().gauges().snapshot_index >= covered, "it came by snapshot");
