@@ -1,6 +1,6 @@
 //! The hub: fed by apply, subscribed to by the API, driven by its pacer.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -15,7 +15,7 @@ use super::limits::{
 use super::marks::Marks;
 use super::reader::Joined;
 use super::ring::{Recent, Ring};
-use super::topic::Topic;
+use super::topic::{Due, Topic};
 use super::{History, Point, Retention, StartError, Subject};
 use crate::domain::change::ChangeSet;
 use crate::domain::id::EventId;
@@ -191,13 +191,23 @@ impl Hub {
 
     /// Hands out changes and wakes readers. Never ends by itself.
     pub async fn run(self: Arc<Self>) {
+        // Topics with messages that are not in a block yet; and rounds of wakes, each with the next group to wake.
         let mut listed: Vec<Arc<Topic>> = Vec::new();
+        let mut rounds: VecDeque<(Arc<Topic>, usize)> = VecDeque::new();
         loop {
             self.distribute(&mut listed);
             self.tidy();
-            match self.wake(&mut listed) {
-                None => self.pacer.notified().await,
-                Some(due) => {
+            let due = self.begin_rounds(&mut listed, &mut rounds);
+            match (rounds.pop_front(), due) {
+                (Some((topic, group)), _) => {
+                    if topic.wake(group) {
+                        rounds.push_back((topic, group + 1));
+                        // Whatever else waits for a thread comes before the next group.
+                        tokio::task::yield_now().await;
+                    }
+                }
+                (None, None) => self.pacer.notified().await,
+                (None, Some(due)) => {
                     // Either way there is something to do.
                     let _ = timeout_at(due.into(), self.pacer.notified()).await;
                 }
@@ -219,16 +229,30 @@ impl Hub {
         }
     }
 
-    /// Wakes the topics that are due. Gives the time when the next one is.
-    fn wake(&self, listed: &mut Vec<Arc<Topic>>) -> Option<Instant> {
+    /// Begins a round for each topic that is due. Gives the time when the next one is.
+    fn begin_rounds(
+        &self,
+        listed: &mut Vec<Arc<Topic>>,
+        rounds: &mut VecDeque<(Arc<Topic>, usize)>,
+    ) -> Option<Instant> {
+        if listed.is_empty() {
+            return None;
+        }
         let first = self.inner.lock().ring.first();
         let now = Instant::now();
         let mut next: Option<Instant> = None;
         listed.retain(|topic| {
             topic.trim(first);
-            let due = topic.wake_if_due(now);
-            next = [next, due].into_iter().flatten().min();
-            due.is_some()
+            match topic.seal_if_due(now) {
+                Due::Now => {
+                    rounds.push_back((Arc::clone(topic), 0));
+                    return false;
+                }
+                Due::At(due) => next = Some(next.map_or(due, |next| next.min(due))),
+                // Looked at again when that round is over: until then this loop does not rest.
+                Due::After => {}
+            }
+            true
         });
         next
     }
@@ -276,9 +300,9 @@ impl Hub {
             Some(topic) => Arc::clone(topic),
             None => inner.new_topic(subject),
         };
-        topic.join();
+        let wake = topic.join();
         drop(inner);
-        Joined::new(Arc::clone(self), topic)
+        Joined::new(Arc::clone(self), topic, wake)
     }
 
     pub(super) fn leave(&self, topic: &Arc<Topic>) {

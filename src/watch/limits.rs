@@ -27,6 +27,9 @@ pub const ENCODE_ASIDE_BYTES: usize = 128 << 10;
 
 /// Change sets handed out under one hold of the hub's lock, which apply takes too.
 pub const DISTRIBUTE_AT_ONCE: usize = 256;
+/// Readers woken before everything else that waits for a thread gets its turn: a booking must not queue behind thousands
+/// of readers.
+pub const WAKE_TOGETHER: usize = 64;
 /// A topic with up to this many readers wakes them at once.
 pub const WAKE_AT_ONCE_READERS: usize = 200;
 /// With more, it wakes them at most once in this time for each reader: 10 ms for 2,000. Each wake then brings more changes.

@@ -38,8 +38,7 @@ pub struct Joined {
 }
 
 impl Joined {
-    pub(super) fn new(hub: Arc<Hub>, topic: Arc<Topic>) -> Self {
-        let sealed = topic.sealed.subscribe();
+    pub(super) fn new(hub: Arc<Hub>, topic: Arc<Topic>, sealed: watch::Receiver<u64>) -> Self {
         Self { presence: Presence { hub, topic }, sealed }
     }
 

@@ -11,7 +11,8 @@ use tokio::sync::{OnceCell, watch};
 
 use super::Subject;
 use super::limits::{
-    BLOCK_BYTES_MAX, BLOCK_MESSAGES_MAX, ENCODE_ASIDE_BYTES, WAKE_AT_ONCE_READERS, WAKE_PER_READER, WAKE_WITHIN,
+    BLOCK_BYTES_MAX, BLOCK_MESSAGES_MAX, ENCODE_ASIDE_BYTES, WAKE_AT_ONCE_READERS, WAKE_PER_READER, WAKE_TOGETHER,
+    WAKE_WITHIN,
 };
 use super::ring::{Recent, weight, weight_of_event};
 use crate::domain::change::{Cause, ChangeSet, EventChanges};
@@ -147,12 +148,14 @@ impl Block {
 pub(super) struct Topic {
     pub(super) subject: Subject,
     state: Mutex<TopicState>,
-    /// Counts blocks; readers wait for the next.
-    pub(super) sealed: watch::Sender<u64>,
 }
 
 struct TopicState {
     readers: usize,
+    /// Readers in groups that are woken one after the other. Each counts its wakes.
+    groups: Vec<watch::Sender<u64>>,
+    /// A round of wakes is under way.
+    waking: bool,
     blocks: VecDeque<Arc<Block>>,
     /// Messages that are not in a block yet, what they weigh, and when the first of them was applied.
     open: Vec<Message>,
@@ -165,6 +168,14 @@ struct TopicState {
     woken: Instant,
     /// The pacer has it on its list.
     listed: bool,
+}
+
+/// When the readers of a topic may be woken.
+pub(super) enum Due {
+    Now,
+    At(Instant),
+    /// When the round that is under way is over.
+    After,
 }
 
 /// What a reader finds in its topic.
@@ -184,6 +195,8 @@ impl Topic {
         let now = Instant::now();
         let state = TopicState {
             readers: 0,
+            groups: Vec::new(),
+            waking: false,
             blocks: VecDeque::new(),
             open: Vec::new(),
             open_weight: 0,
@@ -193,11 +206,22 @@ impl Topic {
             woken: now.checked_sub(WAKE_WITHIN).unwrap_or(now),
             listed: false,
         };
-        Arc::new(Self { subject, state: Mutex::new(state), sealed: watch::Sender::new(0) })
+        Arc::new(Self { subject, state: Mutex::new(state) })
     }
 
-    pub(super) fn join(&self) {
-        self.state.lock().readers += 1;
+    /// One reader more; gives what it is woken by.
+    pub(super) fn join(&self) -> watch::Receiver<u64> {
+        let mut state = self.state.lock();
+        state.readers += 1;
+        let room = state.groups.iter().rev().find(|group| group.receiver_count() < WAKE_TOGETHER);
+        match room.map(watch::Sender::subscribe) {
+            Some(wake) => wake,
+            None => {
+                let (group, wake) = watch::channel(0);
+                state.groups.push(group);
+                wake
+            }
+        }
     }
 
     /// How many readers are left.
@@ -241,19 +265,32 @@ impl Topic {
         state.listed = false;
     }
 
-    /// Wakes the readers if it is time. `Some`: not yet, but then.
-    pub(super) fn wake_if_due(&self, now: Instant) -> Option<Instant> {
+    /// Makes a block of what is open if it is time for another round of wakes, which has to follow.
+    pub(super) fn seal_if_due(&self, now: Instant) -> Due {
         let mut state = self.state.lock();
+        if state.waking {
+            return Due::After;
+        }
         let due = state.woken + pace(state.readers);
         if now < due {
-            return Some(due);
+            return Due::At(due);
         }
         state.seal();
         state.woken = now;
+        state.waking = true;
         state.listed = false;
-        drop(state);
-        self.sealed.send_modify(|count| *count += 1);
-        None
+        Due::Now
+    }
+
+    /// Wakes one group of readers. False: there are no more, and the round is over.
+    pub(super) fn wake(&self, group: usize) -> bool {
+        let mut state = self.state.lock();
+        let Some(group) = state.groups.get(group) else {
+            state.waking = false;
+            return false;
+        };
+        group.send_modify(|count| *count += 1);
+        true
     }
 
     /// Forgets the blocks that end before the ring begins.
@@ -276,8 +313,7 @@ impl Topic {
         state.open_weight = 0;
         state.complete_after = revision;
         state.era = era;
-        drop(state);
-        self.sealed.send_modify(|count| *count += 1);
+        state.groups.iter().for_each(|group| group.send_modify(|count| *count += 1));
     }
 
     /// What comes after `revision`.

@@ -15,6 +15,7 @@ pub mod browser;
 pub mod cluster;
 pub mod dev;
 pub mod files;
+pub mod follow;
 pub mod http;
 pub mod load;
 pub mod process;

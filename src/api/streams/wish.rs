@@ -19,7 +19,7 @@ pub(super) const INTERVAL_MS_DEFAULT: u64 = 1_000;
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct StreamQuery {
-    /// Go on after this position. From now on if neither this nor `Last-Event-ID` is given.
+    /// Go on after this position; the header `Last-Event-ID` wins. From now on if neither is given.
     after: Option<u64>,
     /// First the whole state, then `synced`, then the changes after it. Not together with `after`. A `Last-Event-ID`
     /// that can still be gone on from comes before it, so that a browser which reconnects does not start anew.
@@ -92,10 +92,8 @@ fn from(query: &StreamQuery, last_event_id: Option<u64>) -> Result<From, Problem
             "Query parameters snapshot and after exclude each other: a snapshot is newer than any position; give one.",
         )),
         (true, None, or_after) => Ok(From::Snapshot { or_after }),
-        (false, Some(after), Some(last)) if after != last => Err(Problem::invalid(format!(
-            "Query parameter after is {after} and header Last-Event-ID is {last}; give one of them."
-        ))),
-        (false, Some(after), _) | (false, None, Some(after)) => Ok(From::After(after)),
+        // A browser that reconnects asks for the address it was given and says how far it has come since.
+        (false, _, Some(after)) | (false, Some(after), None) => Ok(From::After(after)),
         (false, None, None) => Ok(From::Now),
     }
 }
@@ -141,7 +139,7 @@ mod tests {
         assert_eq!(ask(Some(3), Some(false), None), Ok(From::After(3)));
         assert_eq!(ask(None, None, Some(4)), Ok(From::After(4)));
         assert_eq!(ask(Some(4), None, Some(4)), Ok(From::After(4)));
-        assert_eq!(ask(Some(3), None, Some(4)), Err(422));
+        assert_eq!(ask(Some(3), None, Some(4)), Ok(From::After(4)));
         assert_eq!(ask(None, Some(true), None), Ok(From::Snapshot { or_after: None }));
         assert_eq!(ask(None, Some(true), Some(4)), Ok(From::Snapshot { or_after: Some(4) }));
         assert_eq!(ask(Some(0), Some(true), None), Err(422));

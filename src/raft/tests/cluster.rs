@@ -1,6 +1,7 @@
 //! Stories of a cluster.
 
 use super::*;
+use crate::watch::{Next, Point, Reader, Subject};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_write_is_seen_by_a_read_on_every_node() {
@@ -124,15 +125,46 @@ async fn a_node_too_far_behind_the_log_gets_the_snapshot() {
     assert!(covered > 250);
     cluster.nodes[behind].start().await;
     let late = &cluster.nodes[behind];
+    // Whoever follows it from where it stood misses nothing of what it never applied.
+    let stood = late.revision();
+    let mut follower = follow_group(late, stood).await;
     late.raft().read_barrier(Instant::now() + PATIENCE).await.unwrap();
     assert_eq!(late.revision(), 301);
     assert!(late.raft().gauges().snapshot_index >= covered, "it came by snapshot");
+    read_positions(&mut follower, 301).await;
+    read_positions(&mut follow_group(late, 0).await, 301).await;
     // And it keeps it.
     cluster.nodes[behind].stop().await;
     cluster.nodes[behind].start().await;
     cluster.nodes[behind].raft().read_barrier(soon()).await.unwrap();
     assert_eq!(cluster.nodes[behind].revision(), 301);
+    for node in &cluster.nodes {
+        node.raft().read_barrier(soon()).await.unwrap();
+        read_positions(&mut follow_group(node, 0).await, 301).await;
+    }
     cluster.stop().await;
+}
+
+/// A reader of all changes of a node, after a position.
+async fn follow_group(node: &Node, after: u64) -> Reader {
+    let hub = node.raft().hub();
+    assert!(hub.ready(soon()).await, "history is indexed");
+    let joined = hub.join(Subject::Group);
+    let revision = node.revision();
+    joined.start(after, Point { position: revision, revision }).unwrap()
+}
+
+/// Reads on, and insists on every position up to this one.
+async fn read_positions(reader: &mut Reader, upto: u64) {
+    while reader.position() < upto {
+        let mut expected = reader.position();
+        let next = tokio::time::timeout(PATIENCE, reader.next()).await.expect("it goes on");
+        let Next::Messages { block, from, .. } = next else { panic!("lagged after {expected}") };
+        for message in &block.messages()[from..] {
+            expected += 1;
+            assert_eq!(message.position(), expected);
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
