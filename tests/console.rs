@@ -30,7 +30,7 @@ async fn get(addr: SocketAddr, path: &str) -> Value {
 async fn choose(browser: &Browser, section: &str, row: &str, seat: &str) {
     let open = |test: &str, text: &str| {
         format!(
-            "const item = [...document.querySelectorAll('[data-test={test}]')].find(one => one.firstElementChild.textContent.trim() === {text:?});
+            "const item = [...document.querySelectorAll('[data-test={test}]')].find(one => one.firstElementChild.textContent.trim().endsWith({text:?}));
              if (item && item.getAttribute('aria-expanded') === 'false') item.firstElementChild.click();
              return !!item;"
         )

@@ -49,7 +49,7 @@ enum WireMode {
 #[into_params(parameter_in = Header)]
 #[allow(dead_code, reason = "only a schema: `Call::last_event_id` reads it")]
 pub(super) struct LastEventId {
-    /// The same as `after`; if both are given they must be equal.
+    /// The same as `after`, and wins over it.
     #[param(rename = "Last-Event-ID", required = false)]
     last_event_id: Option<u64>,
 }
