@@ -1,16 +1,12 @@
 //! In a cluster started by `lastseat dev`: passes what the console's buttons want on to the process that keeps the nodes.
 //! Anywhere else these routes are not there.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
-use axum::body::{Body, Bytes};
 use axum::extract::State;
-use axum::http::{Method, Request, StatusCode, header};
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper::client::conn::http1::handshake;
-use hyper_util::rt::TokioIo;
+use axum::http::header;
 use serde::Serialize;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use utoipa::ToSchema;
 
@@ -21,7 +17,7 @@ use super::reply::{Reply, json};
 use super::request::Call;
 
 /// Longest answer of the keeper that is passed on, in bytes.
-const ANSWER_BYTES_MAX: usize = 64 << 10;
+const ANSWER_BYTES_MAX: u64 = 64 << 10;
 /// The keeper is on this machine and only hands over.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -54,8 +50,7 @@ pub(super) struct DevNode {
 )]
 pub(super) async fn nodes(State(api): State<Api>, call: Call) -> Reply {
     let _: NoQuery = call.query()?;
-    let (_, body) = ask(&api, Method::GET, "/dev/nodes").await?;
-    Ok(json(200, body.to_vec()))
+    Ok(json(200, ask(&api, "nodes").await?))
 }
 
 /// Kills (`kill -9`), pauses, continues or restarts a node's process. Only in a `dev` cluster, and only from a page of this
@@ -78,15 +73,13 @@ pub(super) async fn act(State(api): State<Api>, mut call: Call) -> Reply {
     if !plain(id) || !plain(action) {
         return Err(no_such_action());
     }
-    match ask(&api, Method::POST, &format!("/dev/nodes/{id}/{action}")).await? {
-        (StatusCode::NO_CONTENT, _) => {
+    match &*ask(&api, &format!("{action} {id}")).await? {
+        b"done" => {
             let mut response = json(204, Vec::new());
             response.headers_mut().remove(header::CONTENT_TYPE);
             Ok(response)
         }
-        (StatusCode::TOO_MANY_REQUESTS, _) => {
-            Err(Problem::new(ProblemCode::Overloaded, "The node still has orders to carry out; wait for them."))
-        }
+        b"busy" => Err(Problem::new(ProblemCode::Overloaded, "The node still has orders to carry out; wait for them.")),
         _ => Err(no_such_action()),
     }
 }
@@ -106,33 +99,20 @@ fn refuse_foreign_page(call: &Call) -> Result<(), Problem> {
     Err(Problem::new(ProblemCode::Forbidden, "Only a page of this node may do this; open the console of this node."))
 }
 
-async fn ask(api: &Api, method: Method, path: &str) -> Result<(StatusCode, Bytes), Problem> {
+/// Sends one line to the keeper of the nodes and gives its answer.
+async fn ask(api: &Api, line: &str) -> Result<Vec<u8>, Problem> {
     let keeper = api.options().dev_control.ok_or_else(|| {
-        Problem::new(
-            ProblemCode::RouteNotFound,
-            "There is no such route: this cluster was not started by `lastseat dev`.",
-        )
+        let detail = "There is no such route: this cluster was not started by `lastseat dev`.";
+        Problem::new(ProblemCode::RouteNotFound, detail)
     })?;
-    let asked = tokio::time::timeout(PATIENCE, exchange(keeper, method, path)).await;
-    asked.ok().and_then(Result::ok).ok_or_else(|| {
+    let exchange = async {
+        let mut stream = TcpStream::connect(keeper).await?;
+        stream.write_all(format!("{line}\n").as_bytes()).await?;
+        let mut answer = Vec::new();
+        stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer).await?;
+        Ok::<_, std::io::Error>(answer)
+    };
+    tokio::time::timeout(PATIENCE, exchange).await.ok().and_then(Result::ok).ok_or_else(|| {
         Problem::new(ProblemCode::Internal, "The process that keeps the nodes does not answer; look at its terminal.")
     })
-}
-
-type Failed = Box<dyn std::error::Error + Send + Sync>;
-
-async fn exchange(keeper: SocketAddr, method: Method, path: &str) -> Result<(StatusCode, Bytes), Failed> {
-    let stream = TcpStream::connect(keeper).await?;
-    let (mut sender, connection) = handshake(TokioIo::new(stream)).await?;
-    let request = Request::builder().method(method).uri(path).header(header::HOST, keeper.to_string());
-    let answering = async {
-        let response = sender.send_request(request.body(Empty::<Bytes>::new())?).await?;
-        let status = response.status();
-        let body = Limited::new(Body::new(response.into_body()), ANSWER_BYTES_MAX).collect().await?.to_bytes();
-        Ok::<_, Failed>((status, body))
-    };
-    tokio::select! {
-        answered = answering => answered,
-        ended = connection => Err(ended.err().map_or_else(|| "the connection ended".into(), Failed::from)),
-    }
 }

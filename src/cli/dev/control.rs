@@ -10,14 +10,11 @@
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::str::FromStr;
-use std::sync::Arc;
+use std::time::Duration;
 
-use axum::Router;
-use axum::extract::{Path, State};
-use axum::http::StatusCode;
-use axum::routing::{get, post};
 use serde_json::json;
-use tokio::net::TcpListener;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
@@ -27,6 +24,10 @@ use crate::cli::output;
 
 /// Orders that wait for one keeper; more are refused.
 const ORDERS_MAX: usize = 8;
+/// Longest request.
+const LINE_BYTES_MAX: u64 = 64;
+/// A request is there, and its answer taken, within this.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// What can be done to a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,28 +113,48 @@ pub(super) async fn listen(port: u16) -> Option<(TcpListener, SocketAddr)> {
     }
 }
 
-/// Takes requests until the task is aborted.
+/// Takes requests until the task is aborted. One line each: `nodes`, or an action and the number of a node. The answer is
+/// what [`Switchboard::nodes`] says, or `done`, `busy` or `unknown`.
 pub(super) fn serve(listener: TcpListener, board: Switchboard) -> JoinHandle<Failure> {
-    let router = Router::new()
-        .route("/dev/nodes", get(nodes))
-        .route("/dev/nodes/{id}/{action}", post(act))
-        .with_state(Arc::new(board));
     tokio::spawn(async move {
-        let ended = axum::serve(listener, router).await;
-        Failure::failed(format!("the console's buttons stopped working: {ended:?}; this is a bug"))
+        loop {
+            match listener.accept().await {
+                // One after the other: each is over in a moment, or cut off.
+                Ok((stream, _)) => drop(tokio::time::timeout(PATIENCE, answer(stream, &board)).await),
+                Err(error) => {
+                    return Failure::failed(format!(
+                        "the console's buttons stopped working: {error}; start `dev` again"
+                    ));
+                }
+            }
+        }
     })
 }
 
-async fn nodes(State(board): State<Arc<Switchboard>>) -> axum::Json<serde_json::Value> {
-    let node =
-        |(id, line): (&u64, &Line)| json!({ "id": id, "api": line.api, "state": line.condition.borrow().name() });
-    axum::Json(json!({ "nodes": board.0.iter().map(node).collect::<Vec<_>>() }))
+/// A connection that breaks is the node's loss; it says so to the browser.
+async fn answer(mut stream: TcpStream, board: &Switchboard) -> std::io::Result<()> {
+    let mut line = String::new();
+    let (read, mut write) = stream.split();
+    BufReader::new(read.take(LINE_BYTES_MAX)).read_line(&mut line).await?;
+    write.write_all(board.obey(line.trim()).as_bytes()).await?;
+    write.shutdown().await
 }
 
-async fn act(State(board): State<Arc<Switchboard>>, Path((id, action)): Path<(u64, String)>) -> StatusCode {
-    let (Some(line), Ok(order)) = (board.0.get(&id), action.parse()) else { return StatusCode::NOT_FOUND };
-    match line.orders.try_send(order) {
-        Ok(()) => StatusCode::NO_CONTENT,
-        Err(_) => StatusCode::TOO_MANY_REQUESTS,
+impl Switchboard {
+    fn obey(&self, line: &str) -> String {
+        if line == "nodes" {
+            return self.nodes().to_string();
+        }
+        let parts = line.split_once(' ').and_then(|(action, id)| Some((action.parse().ok()?, id.parse().ok()?)));
+        let known = parts.and_then(|(order, id): (Order, u64)| Some((order, self.0.get(&id)?)));
+        let Some((order, line)) = known else { return "unknown".to_owned() };
+        if line.orders.try_send(order).is_ok() { "done".to_owned() } else { "busy".to_owned() }
+    }
+
+    /// `{"nodes":[{"id","api","state"}]}`, as `GET /dev/nodes` gives it.
+    fn nodes(&self) -> serde_json::Value {
+        let node =
+            |(id, line): (&u64, &Line)| json!({ "id": id, "api": line.api, "state": line.condition.borrow().name() });
+        json!({ "nodes": self.0.iter().map(node).collect::<Vec<_>>() })
     }
 }
