@@ -43,6 +43,7 @@ mod serve;
 #[cfg(test)]
 mod tests;
 mod unread;
+mod webhooks;
 pub mod wire;
 
 use std::sync::Arc;
@@ -56,6 +57,7 @@ use backend::Backend;
 
 pub use routes::openapi;
 pub use serve::{CONNECTIONS_MAX, serve};
+pub use wire::message::body as webhook_body;
 
 /// Whole lists (seats, audits, hashes) that are rendered at the same time: each may need the memory of a big event.
 pub const RENDERS_MAX: usize = 4;

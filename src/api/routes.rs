@@ -15,7 +15,9 @@ use super::backend::Backend;
 use super::edge::EdgeLayer;
 use super::problem::{Problem, ProblemCode};
 use super::unread::Unread;
-use super::{Api, ApiOptions, batch, cluster, commands, docs, events, health, metrics, orders, outcomes, seats};
+use super::{
+    Api, ApiOptions, batch, cluster, commands, docs, events, health, metrics, orders, outcomes, seats, webhooks,
+};
 
 fn all() -> Vec<UtoipaMethodRouter<Api>> {
     vec![
@@ -37,6 +39,14 @@ fn all() -> Vec<UtoipaMethodRouter<Api>> {
         routes!(orders::hold),
         routes!(orders::list),
         routes!(orders::order),
+        routes!(webhooks::list),
+        routes!(webhooks::show, webhooks::set, webhooks::delete),
+        routes!(webhooks::rotate),
+        routes!(webhooks::pause),
+        routes!(webhooks::resume),
+        routes!(webhooks::test),
+        routes!(webhooks::deliveries),
+        routes!(webhooks::redeliver),
         routes!(cluster::show),
         routes!(cluster::state_hash),
         routes!(cluster::init),

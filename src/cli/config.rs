@@ -62,6 +62,10 @@ pub(crate) struct ServeFlags {
     #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) wide_area: Option<bool>,
+    /// Let webhooks reach private networks and this machine
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) webhook_allow_private: Option<bool>,
     /// How log lines look [default: text]
     #[arg(long, value_enum)]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -101,12 +105,13 @@ struct Settings {
     region: String,
     insecure: bool,
     wide_area: bool,
+    webhook_allow_private: bool,
     log_format: LogFormat,
     log_level: String,
 }
 
 /// Every name of a setting, in the order they are shown, with how the environment's text is read.
-const NAMES: [(&str, Kind); 11] = [
+const NAMES: [(&str, Kind); 12] = [
     ("node_id", Kind::Number),
     ("data", Kind::Text),
     ("listen", Kind::Text),
@@ -116,6 +121,7 @@ const NAMES: [(&str, Kind); 11] = [
     ("region", Kind::Text),
     ("insecure", Kind::Switch),
     ("wide_area", Kind::Switch),
+    ("webhook_allow_private", Kind::Switch),
     ("log_format", Kind::Text),
     ("log_level", Kind::Text),
 ];
@@ -139,6 +145,7 @@ impl Default for Settings {
             region: "default".into(),
             insecure: false,
             wide_area: false,
+            webhook_allow_private: false,
             log_format: LogFormat::Text,
             log_level: LOG_LEVEL.into(),
         }
@@ -187,6 +194,7 @@ pub(crate) fn resolve(flags: &ServeFlags, env: &BTreeMap<String, String>) -> Res
         region: settings.region.clone(),
         insecure: settings.insecure,
         wide_area: settings.wide_area,
+        webhook_allow_private: settings.webhook_allow_private,
     };
     refuse_open_door(&node)?;
     Ok(Resolved { node, log: LogConfig { format: settings.log_format, level: settings.log_level } })

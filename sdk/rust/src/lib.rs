@@ -60,6 +60,7 @@ mod read;
 mod requests;
 mod transport;
 mod types;
+mod webhooks;
 
 pub use call::{Attempt, Call};
 pub use client::{ATTEMPT_TIMEOUT, Client, ClientError, DEADLINE, path_segment};
