@@ -35,6 +35,16 @@ impl Cluster {
         cluster
     }
 
+    /// The same, with further flags of `serve`.
+    pub async fn with_flags(count: u64, flags: &[&str]) -> Self {
+        let mut cluster = Self::planned(1..=count);
+        for plan in cluster.plans.values_mut() {
+            plan.flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
+        }
+        cluster.form().await;
+        cluster
+    }
+
     /// Starts every node and makes them one cluster.
     pub async fn form(&mut self) {
         for id in self.ids() {

@@ -16,6 +16,7 @@ pub mod files;
 pub mod http;
 pub mod load;
 pub mod process;
+pub mod receiver;
 pub mod settings;
 
 pub use cluster::Cluster;

@@ -41,6 +41,8 @@ pub struct Plan {
     pub log: PathBuf,
     /// What `libfaketime` is told, such as `+1d`. Only the wall clock; time that elapses stays true.
     pub clock: Option<String>,
+    /// Further flags of `serve`.
+    pub flags: Vec<String>,
 }
 
 impl Plan {
@@ -53,6 +55,7 @@ impl Plan {
             data: dir.join(format!("node-{id}")),
             log: dir.join(format!("node-{id}.log")),
             clock: None,
+            flags: Vec::new(),
         }
     }
 
@@ -60,6 +63,7 @@ impl Plan {
         let mut command = lastseat();
         command.args(["serve", "--node-id", &self.id.to_string()]).arg("--data").arg(&self.data);
         command.args(["--listen", &self.api.to_string(), "--peer-listen", &self.peer.to_string()]);
+        command.args(&self.flags);
         if let Some(clock) = &self.clock {
             command.env("LD_PRELOAD", faketime_library()).env("FAKETIME", clock).env("DONT_FAKE_MONOTONIC", "1");
         }
