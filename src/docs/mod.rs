@@ -72,4 +72,5 @@ pub mod adr {
     #![doc = include_str!("adr/0006-bincode-in-one-file.md")]
     #![doc = include_str!("adr/0007-packed-chunks.md")]
     #![doc = include_str!("adr/0008-forwarding-over-the-peer-port.md")]
+    #![doc = include_str!("adr/0010-webhooks.md")]
 }
