@@ -16,7 +16,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::api::{self, ApiOptions};
 use crate::raft::{RaftNode, SNAPSHOT_WAL_BYTES, StartOptions, Timing};
-use crate::service::{Service, stamp};
+use crate::service::{Service, WebhookOptions, stamp};
 use crate::storage::GROUP;
 use crate::storage::identity::{FolderLock, Identity};
 use crate::storage::state::{Opened, StateOptions, StateStore};
@@ -45,6 +45,8 @@ pub struct NodeConfig {
     pub dev_control: Option<SocketAddr>,
     /// How much history is kept for streams.
     pub retention: Retention,
+    /// Webhooks may reach private networks and this machine.
+    pub webhook_allow_private: bool,
 }
 
 /// Log segments; one is written while others wait to be recycled.
@@ -117,7 +119,8 @@ async fn serve(config: NodeConfig) -> Result<(), String> {
         retention: config.retention,
     })
     .await?;
-    let service = Service::start(raft.clone(), stamp::wall_clock(), Arc::new(die));
+    let webhooks = WebhookOptions { allow_private: config.webhook_allow_private, render: api::webhook_body };
+    let service = Service::start(raft.clone(), stamp::wall_clock(), webhooks, Arc::new(die));
     let stop = CancellationToken::new();
     // Ends by itself only when `stop` is cancelled; a scrape without it still reads right, only with more memory.
     let upkeep = tokio::spawn(metrics.clone().upkeep(stop.clone()));

@@ -7,6 +7,8 @@
 
 #[path = "domain/script_parse.rs"]
 mod script_parse;
+#[path = "domain/script_webhooks.rs"]
+mod script_webhooks;
 
 use std::collections::BTreeMap;
 
@@ -152,6 +154,19 @@ fn a_revision_that_ran_backwards_is_seen() {
     let late = records(&[DEFINE, "block e A-1", "unblock e A-1"]);
     // Versions of an event add up to no more than the revisions of the group.
     alarm(mixed(&late, &early, |key| matches!(key, RecordKey::Header)), false);
+}
+
+#[test]
+fn webhooks_that_cannot_be_are_not_loaded_or_seen() {
+    let is_webhook = |key: &RecordKey| matches!(key, RecordKey::Webhook { .. });
+    let (one, two) = (["webhook set w http://a"], ["webhook set v http://a", "webhook set w http://a"]);
+    let twice = mixed(&records(&one), &records(&two), |key| matches!(key, RecordKey::Webhook { webhook: 1 }));
+    let error = Inventory::from_records(twice).unwrap_err();
+    assert!(error.to_string().contains("another webhook has its id"), "{error}");
+    // Told of what was not made yet.
+    let late = records(&[DEFINE, "block e A-1", "webhook set w http://a"]);
+    let seen = alarm(mixed(&records(&["webhook set w http://a"]), &late, is_webhook), false);
+    assert!(seen.contains("webhook w"), "{seen}");
 }
 
 #[test]

@@ -20,6 +20,8 @@ mod generate;
 mod random;
 #[path = "domain/script_parse.rs"]
 mod script_parse;
+#[path = "domain/script_webhooks.rs"]
+mod script_webhooks;
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -125,30 +127,33 @@ const ACTS: [&str; 46] = [
     "reserve alone best 2",
 ];
 
+/// The same of webhooks, in files of their own: the bytes of the others stay what they are.
+const WEBHOOK_ACTS: [&str; 20] = [
+    "define hamlet seats A-1 A-2",
+    "webhook set mail https://a.example/x events hamlet,lear causes book,cancel description mails disable-after 1m secret 1",
+    "webhook set audit http://b.example paused secret 2",
+    "webhook set mail https://a.example/y secret 3",
+    "buy hamlet A-1 order o1",
+    "webhook rotate mail overlap 1h secret 4",
+    "at 12:00:06.000",
+    "report mail cursor 2 tried 2:hamlet:500 tried 2:hamlet:timeout tried 2:hamlet:200",
+    "webhook pause mail",
+    "webhook resume mail from 1",
+    "report mail cursor 1 gap 1-1 tried 2:hamlet:503",
+    "webhook test mail answered 204",
+    "webhook test nobody",
+    "webhook redeliver mail tried 2:hamlet:forbidden",
+    "webhook redeliver mail",
+    "webhook set gone https://c.example secret 5",
+    "report gone cursor 1 tried 2:hamlet:410",
+    "webhook set brief https://d.example secret 6",
+    "webhook delete brief",
+    "webhook resume mail from 99",
+];
+
 /// The proposals of the acts, by name, and what they did.
 fn history() -> (Vec<(String, Proposal)>, Vec<(String, Answer)>, Inventory) {
-    let (mut made, mut now) = (script_parse::Made::default(), script_parse::time("12:00:00.000"));
-    let (mut proposals, mut given) = (Vec::new(), Vec::new());
-    let mut inventory = Inventory::new();
-    for (at, act) in ACTS.iter().enumerate() {
-        let body = if let Some(time) = act.strip_prefix("at ") {
-            now = script_parse::time(time);
-            ProposalBody::Tick
-        } else if let Some(part) = act.strip_prefix("stage ") {
-            let mut part = script_parse::stage(&mut script_parse::Words::of(part));
-            for seat in &mut part.seats {
-                (seat.number, seat.x, seat.y) =
-                    (Some(SeatNumber::Number(-1)), Some(Coordinate(7)), Some(Coordinate(8)));
-            }
-            ProposalBody::Stage(part)
-        } else {
-            ProposalBody::Requests(vec![script_parse::request(act, &mut made).unwrap()])
-        };
-        let proposal = Proposal { stamp: Millis(now), body };
-        let applied = inventory.apply(&proposal);
-        given.extend(answers(&applied).map(|answer| (format!("{at:02}"), answer.clone())));
-        proposals.push((format!("{at:02}"), proposal));
-    }
+    let (mut proposals, given, inventory) = history_of(&ACTS);
     // Things that no act says.
     let mut twice = proposals[0].1.clone();
     if let ProposalBody::Requests(requests) = &mut twice.body {
@@ -160,6 +165,36 @@ fn history() -> (Vec<(String, Proposal)>, Vec<(String, Answer)>, Inventory) {
         }
     }
     proposals.push(("two-requests".to_owned(), twice));
+    (proposals, given, inventory)
+}
+
+fn history_of(acts: &[&str]) -> (Vec<(String, Proposal)>, Vec<(String, Answer)>, Inventory) {
+    let (mut made, mut now) = (script_parse::Made::default(), script_parse::time("12:00:00.000"));
+    let (mut proposals, mut given) = (Vec::new(), Vec::new());
+    let mut inventory = Inventory::new();
+    for (at, act) in acts.iter().enumerate() {
+        let body = if let Some(time) = act.strip_prefix("at ") {
+            now = script_parse::time(time);
+            ProposalBody::Tick
+        } else if let Some(part) = act.strip_prefix("stage ") {
+            let mut part = script_parse::stage(&mut script_parse::Words::of(part));
+            for seat in &mut part.seats {
+                (seat.number, seat.x, seat.y) =
+                    (Some(SeatNumber::Number(-1)), Some(Coordinate(7)), Some(Coordinate(8)));
+            }
+            ProposalBody::Stage(part)
+        } else if let Some(report) = act.strip_prefix("report ") {
+            let epoch_of = |id: &_| inventory.webhook_stored(id).map(|webhook| webhook.epoch);
+            let words = &mut script_parse::Words::of(report);
+            ProposalBody::Webhooks(vec![script_webhooks::report(words, now, epoch_of)])
+        } else {
+            ProposalBody::Requests(vec![script_parse::request(act, &mut made).unwrap()])
+        };
+        let proposal = Proposal { stamp: Millis(now), body };
+        let applied = inventory.apply(&proposal);
+        given.extend(answers(&applied).map(|answer| (format!("{at:02}"), answer.clone())));
+        proposals.push((format!("{at:02}"), proposal));
+    }
     (proposals, given, inventory)
 }
 
@@ -229,6 +264,24 @@ fn old_records_still_decode() {
     let loaded = Inventory::from_records(decoded).unwrap();
     assert_eq!(loaded.freeze().state_hash(), hash);
     assert_eq!(loaded.freeze().audit(), Vec::<String>::new());
+}
+
+/// The same for webhooks, and that a state without any is what it was before there were webhooks.
+#[test]
+fn old_webhooks_still_decode() {
+    let (proposals, given, inventory) = history_of(&WEBHOOK_ACTS);
+    check_golden("webhook-proposal.hex", &proposals);
+    check_golden("webhook-answer.hex", &given);
+    let frozen = inventory.freeze();
+    let is_webhook = |(key, _): &(RecordKey, RecordBody)| matches!(key, RecordKey::Webhook { .. });
+    let named: Vec<_> =
+        frozen.records().filter(is_webhook).map(|pair| (format!("{:?}", pair.0).replace(' ', ""), pair)).collect();
+    assert_eq!(named.len(), 3, "brief was deleted");
+    check_golden("webhook-record.hex", &named);
+    check_golden("webhook-state-hash.hex", &[("hash".to_owned(), frozen.state_hash())]);
+    let loaded = Inventory::from_records(frozen.records()).unwrap();
+    assert_eq!(loaded.freeze().state_hash(), frozen.state_hash());
+    assert_eq!(frozen.audit(), Vec::<String>::new());
 }
 
 /// The samples are not samples of the easy half only.

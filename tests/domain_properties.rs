@@ -91,7 +91,7 @@ impl Seen {
 }
 
 /// All that must have been seen often.
-const MUST_SEE: [&str; 55] = [
+const MUST_SEE: [&str; 63] = [
     "replayed",
     "key_reused",
     "staging_lost",
@@ -134,6 +134,14 @@ const MUST_SEE: [&str; 55] = [
     "LimitExceeded",
     "CapacityBelowCommitted",
     "NotBlocked",
+    "WebhookSet",
+    "WebhookDeleted",
+    "WebhookChanged",
+    "WebhookRotated",
+    "WebhookTried",
+    "WebhookNotFound",
+    "DeliveryNotFound",
+    "report of webhooks",
     "cause Define",
     "cause Reserve",
     "cause Book",
@@ -152,7 +160,7 @@ const MUST_SEE: [&str; 55] = [
 fn commands_in(proposal: &Proposal) -> usize {
     match &proposal.body {
         ProposalBody::Requests(requests) => requests.len(),
-        ProposalBody::Stage(_) | ProposalBody::Tick => 1,
+        ProposalBody::Stage(_) | ProposalBody::Tick | ProposalBody::Webhooks(_) => 1,
     }
 }
 
@@ -215,6 +223,9 @@ fn run(seed: u64, commands: usize, seen: &mut Seen) -> Result<usize, Vec<Proposa
         let proposal = generator.next(&world.model);
         if commands_in(&proposal) > 1 {
             seen.one("two requests in an entry");
+        }
+        if matches!(proposal.body, ProposalBody::Webhooks(_)) {
+            seen.one("report of webhooks");
         }
         if proposal.stamp < world.model.state.clock {
             seen.one("stamp goes back");

@@ -17,6 +17,10 @@
 //! | `release EVENT T [items …]` · `cancel EVENT O [items …]` · `block EVENT ITEM… [reason R]` · `unblock …` | |
 //! | `atomic: A ; B`, `slice START/TOTAL: A ; own KEY: B ; refused CODE` | batches |
 //! | `together: A \| B` | several requests in one log entry |
+//! | `webhook set W URL [events E,…] [causes C,…] [paused] [description D] [disable-after D] [secret N]` · `webhook delete W` · `webhook rotate W [overlap D] [secret N]` | |
+//! | `webhook pause W` · `webhook resume W [from N]` · `webhook test W [answered R]` · `webhook redeliver W [tried N:E:R]` | R is a status, `timeout` or `forbidden` |
+//! | `report W cursor N [gap A-B] [late] [tried N:E:R]…` | what the leader says it delivered; `late`: of an earlier life |
+//! | `hook W`, `deliveries W` | reads |
 //! | `void KEY`, `configure NAME VALUE…` | |
 //! | behind any of them: `key K`, `request N` (another fingerprint), `not-after T`, `if-match N`, `by-node`, `token T` | |
 //! | `show EVENT`, `seats EVENT`, `seat EVENT S`, `hold EVENT T`, `order EVENT O`, `orders EVENT [customer C]`, `outcome K`, `due` | reads |
@@ -38,6 +42,8 @@ mod script_parse;
 mod script_run;
 #[path = "domain/script_show.rs"]
 mod script_show;
+#[path = "domain/script_webhooks.rs"]
+mod script_webhooks;
 #[path = "domain/world.rs"]
 mod world;
 

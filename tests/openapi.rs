@@ -39,6 +39,16 @@ fn calls() -> Vec<(&'static str, &'static str, Option<Value>)> {
         ("GET", "/v1/events/{event}/audit", None),
         // Of an event that is not there: a stream would not end.
         ("GET", "/v1/events/{key}/changes", None),
+        ("PUT", "/v1/webhooks/{webhook}", Some(json!({ "url": "https://hooks.invalid/x" }))),
+        ("GET", "/v1/webhooks", None),
+        ("GET", "/v1/webhooks/{webhook}", None),
+        ("POST", "/v1/webhooks/{webhook}/rotate", Some(json!({ "overlap_ms": 0 }))),
+        ("POST", "/v1/webhooks/{webhook}/pause", None),
+        ("POST", "/v1/webhooks/{webhook}/resume", Some(json!({ "from": 1 }))),
+        ("POST", "/v1/webhooks/{webhook}/test", None),
+        ("GET", "/v1/webhooks/{webhook}/deliveries", None),
+        ("POST", "/v1/webhooks/{webhook}/deliveries/{message}/redeliver", None),
+        ("DELETE", "/v1/webhooks/{webhook}", None),
         ("GET", "/v1/cluster", None),
         ("GET", "/v1/cluster/state-hash", None),
         ("GET", "/livez", None),
@@ -99,6 +109,8 @@ async fn every_call_is_documented_and_answers_as_documented() {
             .replace("{seat}", "A-1")
             .replace("{token}", "none")
             .replace("{order}", "o-1")
+            .replace("{webhook}", "mail")
+            .replace("{message}", "msg_00000000000000000000000000000000")
             .replace("{key}", "asked");
         let force = if method == "DELETE" { "?force=true" } else { "" };
         let mut request = Request::new(method, format!("{concrete}{force}"));

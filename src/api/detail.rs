@@ -1,9 +1,44 @@
-//! The sentence of a problem: what stands in the way, and what to do about it.
+//! The code and the sentence of a rejection: what stands in the way, and what to do about it.
 
 use std::fmt::Write;
 
+use super::problem::ProblemCode;
+use crate::domain::inventory::WEBHOOKS_MAX;
 use crate::domain::outcome::{Code, Conflict, Rejection};
 use crate::domain::value::SeatStatus;
+
+impl From<Code> for ProblemCode {
+    fn from(code: Code) -> Self {
+        match code {
+            Code::Invalid => Self::Invalid,
+            Code::DuplicateItem => Self::DuplicateItem,
+            Code::DeadlinePassed => Self::DeadlinePassed,
+            Code::Voided => Self::Voided,
+            Code::EventNotFound => Self::EventNotFound,
+            Code::HoldNotFound => Self::HoldNotFound,
+            Code::OrderNotFound => Self::OrderNotFound,
+            Code::SeatNotFound => Self::SeatNotFound,
+            Code::PoolNotFound => Self::PoolNotFound,
+            Code::DefinitionMoved => Self::DefinitionMoved,
+            Code::NotOnSale => Self::NotOnSale,
+            Code::HoldExpired => Self::HoldExpired,
+            Code::TokenMismatch => Self::TokenMismatch,
+            Code::OrderMismatch => Self::OrderMismatch,
+            Code::OrderExists => Self::OrderExists,
+            Code::SeatBooked => Self::SeatBooked,
+            Code::SeatHeld => Self::SeatHeld,
+            Code::SeatBlocked => Self::SeatBlocked,
+            Code::Insufficient => Self::Insufficient,
+            Code::NotContiguous => Self::NotContiguous,
+            Code::LimitExceeded => Self::LimitExceeded,
+            Code::CapacityBelowCommitted => Self::CapacityBelowCommitted,
+            Code::NotBlocked => Self::NotBlocked,
+            Code::WebhookNotFound => Self::WebhookNotFound,
+            Code::DeliveryNotFound => Self::DeliveryNotFound,
+            Code::TooManyWebhooks => Self::TooManyWebhooks,
+        }
+    }
+}
 
 /// Conflicts named in the sentence; all of them are in `conflicts`.
 const NAMED_MAX: usize = 3;
@@ -73,6 +108,13 @@ pub(super) fn of_rejection(rejection: &Rejection) -> String {
             )
         }
         Code::NotBlocked => format!("Only what is blocked can be unblocked{what}; name only blocked seats and units."),
+        Code::WebhookNotFound => "There is no such webhook; check its id, or set it with PUT.".into(),
+        Code::DeliveryNotFound => {
+            "The message is not among the newest deliveries of the webhook; resume it from a revision instead.".into()
+        }
+        Code::TooManyWebhooks => {
+            format!("There are {WEBHOOKS_MAX} webhooks already; delete one that nobody needs.")
+        }
     }
 }
 

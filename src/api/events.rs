@@ -142,13 +142,13 @@ async fn try_delete(api: &Api, call: &mut Call) -> Reply {
 #[into_params(parameter_in = Query)]
 pub(super) struct PageQuery {
     /// 1 to 1,000; 100 if left out.
-    limit: Option<usize>,
+    pub(super) limit: Option<usize>,
     /// The last id of the page before.
-    after: Option<String>,
+    pub(super) after: Option<String>,
     #[param(inline)]
-    consistency: Option<super::reading::WireConsistency>,
+    pub(super) consistency: Option<super::reading::WireConsistency>,
     /// Waits until the node has applied this revision.
-    min_revision: Option<u64>,
+    pub(super) min_revision: Option<u64>,
 }
 
 /// All events, by id, a page at a time.

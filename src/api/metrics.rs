@@ -61,6 +61,15 @@ pub fn install() -> Result<Handle, InstallError> {
     metrics::set_global_recorder(recorder).map_err(|_| InstallError::Installed)?;
     metrics::describe_counter!(REQUESTS, "Requests answered, by route, method, status and problem code.");
     streams::describe_metrics();
+    metrics::describe_counter!(
+        "lastseat_webhook_attempts_total",
+        "Attempts to deliver to webhooks, by what came of them."
+    );
+    metrics::describe_histogram!(
+        "lastseat_webhook_attempt_seconds",
+        metrics::Unit::Seconds,
+        "Time that receivers of webhooks take."
+    );
     metrics::describe_histogram!(DURATION, metrics::Unit::Seconds, "Time from a request's headers to its answer.");
     Ok(handle)
 }

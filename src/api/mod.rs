@@ -46,6 +46,7 @@ mod streams;
 #[cfg(test)]
 mod tests;
 mod unread;
+mod webhooks;
 pub mod wire;
 
 use std::net::SocketAddr;
@@ -63,6 +64,7 @@ use backend::Backend;
 pub use routes::openapi;
 pub use serve::{CONNECTIONS_MAX, serve};
 pub use streams::STREAMS_MAX;
+pub use wire::message::body as webhook_body;
 
 /// Whole lists (seats, audits, hashes) that are rendered at the same time: each may need the memory of a big event.
 pub const RENDERS_MAX: usize = 4;

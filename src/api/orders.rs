@@ -36,7 +36,7 @@ pub(super) struct At<T> {
     revision: u64,
 }
 
-fn seen<T: Serialize>(value: &T, revision: u64) -> axum::response::Response {
+pub(super) fn seen<T: Serialize>(value: &T, revision: u64) -> axum::response::Response {
     let mut body = Vec::with_capacity(render::BODY_BYTES_USUAL);
     render::write_json(value, &mut body);
     render::append_fields(&Seen { revision }, &mut body);

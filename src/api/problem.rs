@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 use super::detail;
 use super::wire::views::ConflictView;
 use crate::domain::id::Key;
-use crate::domain::outcome::{Answer, Code, Conflict, Rejection};
+use crate::domain::outcome::{Answer, Conflict, Rejection};
 use crate::raft::MembershipError;
 use crate::service::{NotDecided, ReadError, ServiceError};
 
@@ -108,6 +108,9 @@ problem_table! {
     Compacted "compacted" 410 - final "The position is no longer kept";
     MembershipFailed "membership_failed" 503 U retry "The change of membership was not finished";
     Internal "internal" 500 U retry "The node failed on this request";
+    WebhookNotFound "webhook_not_found" 404 R final "There is no such webhook";
+    DeliveryNotFound "delivery_not_found" 404 R final "The webhook remembers no such message";
+    TooManyWebhooks "too_many_webhooks" 409 R final "There are as many webhooks as there may be";
 }
 
 impl ProblemCode {
@@ -129,36 +132,6 @@ impl ProblemCode {
             504 => Self::Unknown,
             400..=499 => Self::Malformed,
             _ => Self::Internal,
-        }
-    }
-}
-
-impl From<Code> for ProblemCode {
-    fn from(code: Code) -> Self {
-        match code {
-            Code::Invalid => Self::Invalid,
-            Code::DuplicateItem => Self::DuplicateItem,
-            Code::DeadlinePassed => Self::DeadlinePassed,
-            Code::Voided => Self::Voided,
-            Code::EventNotFound => Self::EventNotFound,
-            Code::HoldNotFound => Self::HoldNotFound,
-            Code::OrderNotFound => Self::OrderNotFound,
-            Code::SeatNotFound => Self::SeatNotFound,
-            Code::PoolNotFound => Self::PoolNotFound,
-            Code::DefinitionMoved => Self::DefinitionMoved,
-            Code::NotOnSale => Self::NotOnSale,
-            Code::HoldExpired => Self::HoldExpired,
-            Code::TokenMismatch => Self::TokenMismatch,
-            Code::OrderMismatch => Self::OrderMismatch,
-            Code::OrderExists => Self::OrderExists,
-            Code::SeatBooked => Self::SeatBooked,
-            Code::SeatHeld => Self::SeatHeld,
-            Code::SeatBlocked => Self::SeatBlocked,
-            Code::Insufficient => Self::Insufficient,
-            Code::NotContiguous => Self::NotContiguous,
-            Code::LimitExceeded => Self::LimitExceeded,
-            Code::CapacityBelowCommitted => Self::CapacityBelowCommitted,
-            Code::NotBlocked => Self::NotBlocked,
         }
     }
 }
@@ -288,6 +261,15 @@ impl Problem {
                 "Changes up to {oldest} are no longer kept one by one; read a snapshot, then go on from its position."
             ),
         );
+        problem.0.oldest = Some(oldest);
+        problem
+    }
+
+    /// The same for a command, which had no effect.
+    fn from_compacted(oldest: u64) -> Self {
+        let detail = format!("Changes before revision {oldest} are no longer kept; go on from {oldest} or later.");
+        let mut problem = Self::new(ProblemCode::Compacted, detail);
+        problem.0.outcome = Some(ProblemOutcome::NotApplied);
         problem.0.oldest = Some(oldest);
         problem
     }
@@ -439,6 +421,7 @@ impl From<ServiceError> for Problem {
                 "An atomic batch works on events of one group; split it by group, or send it with \"atomic\": false.",
             ),
             ServiceError::TooLarge { limit_bytes } => too_large(limit_bytes),
+            ServiceError::Compacted { oldest } => Self::from_compacted(oldest),
         }
     }
 }

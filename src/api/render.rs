@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 use super::problem::{self, Problem};
 use super::wire::item::{Items, WireItem};
 use super::wire::views::{Event, Hold, Order, Time};
+use super::wire::webhook::{DeletedWebhook, SecretText, Tried, Webhook, WithSecret};
 use crate::domain::outcome::{Answer, Outcome, SliceAnswer, Verdict};
 
 /// Room for the body of a usual booking, so that its buffer never grows.
@@ -127,7 +128,10 @@ pub struct Recorded {
 pub fn status(answer: &Answer) -> u16 {
     match &answer.verdict {
         Verdict::Applied(outcome) => match outcome {
-            Outcome::Defined { created: true, .. } | Outcome::Reserved(_) | Outcome::Booked(_) => 201,
+            Outcome::Defined { created: true, .. }
+            | Outcome::Reserved(_)
+            | Outcome::Booked(_)
+            | Outcome::WebhookSet { created: true, .. } => 201,
             Outcome::Defined { created: false, .. }
             | Outcome::Changed { .. }
             | Outcome::Deleted { .. }
@@ -141,7 +145,12 @@ pub fn status(answer: &Answer) -> u16 {
             | Outcome::BatchSlice(_)
             | Outcome::Voided
             | Outcome::NotVoided(_)
-            | Outcome::Configured => 200,
+            | Outcome::Configured
+            | Outcome::WebhookSet { created: false, .. }
+            | Outcome::WebhookDeleted { .. }
+            | Outcome::WebhookChanged { .. }
+            | Outcome::WebhookRotated { .. }
+            | Outcome::WebhookTried { .. } => 200,
         },
         Verdict::Rejected(rejection) => problem::ProblemCode::from(rejection.code).row().status,
     }
@@ -184,6 +193,20 @@ pub fn write_outcome(answer: &Answer, outcome: &Outcome, request_id: &str, out: 
         Outcome::Voided => write_voided(answer, None, request_id, out),
         Outcome::NotVoided(recorded) => write_voided(answer, Some(recorded), request_id, out),
         Outcome::Configured => write_applied(answer, &Nothing {}, out),
+        Outcome::WebhookSet { webhook, secret, .. } | Outcome::WebhookRotated { webhook, secret } => {
+            write_applied(answer, &Webhook::at(webhook, answer.revision.0), out);
+            append_fields(&WithSecret { secret: secret.as_ref().map(SecretText) }, out);
+        }
+        Outcome::WebhookChanged { webhook } => {
+            write_applied(answer, &Webhook::at(webhook, answer.revision.0), out);
+        }
+        Outcome::WebhookDeleted { webhook } => {
+            write_applied(answer, &DeletedWebhook { webhook: webhook.as_str() }, out);
+        }
+        Outcome::WebhookTried { webhook, attempt } => {
+            let delivery = (&**attempt).into();
+            write_applied(answer, &Tried { webhook: webhook.as_str(), delivery }, out);
+        }
     }
 }
 
@@ -237,12 +260,12 @@ fn write_voided(answer: &Answer, recorded: Option<&Answer>, request_id: &str, ou
     out.push(b'}');
 }
 
-/// `"status":201,"body":{…}`
+/// `"status":201,"body":{…}`. A secret in it is only for who sends the command itself.
 fn write_status_and_body(answer: &Answer, request_id: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(b"\"status\":");
     write_json(&status(answer), out);
     out.extend_from_slice(b",\"body\":");
-    write_answer(answer, request_id, out);
+    write_answer(&answer.without_secret(), request_id, out);
 }
 
 /// Adds `"results":[…]` to the object just written.

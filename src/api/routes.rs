@@ -17,7 +17,7 @@ use super::problem::{Problem, ProblemCode};
 use super::unread::Unread;
 use super::{
     Api, ApiOptions, batch, cluster, commands, console, dev, docs, events, health, metrics, orders, outcomes, seats,
-    streams,
+    streams, webhooks,
 };
 
 fn all() -> Vec<UtoipaMethodRouter<Api>> {
@@ -42,6 +42,14 @@ fn all() -> Vec<UtoipaMethodRouter<Api>> {
         routes!(orders::hold),
         routes!(orders::list),
         routes!(orders::order),
+        routes!(webhooks::list),
+        routes!(webhooks::show, webhooks::set, webhooks::delete),
+        routes!(webhooks::rotate),
+        routes!(webhooks::pause),
+        routes!(webhooks::resume),
+        routes!(webhooks::test),
+        routes!(webhooks::deliveries),
+        routes!(webhooks::redeliver),
         routes!(cluster::show),
         routes!(cluster::state_hash),
         routes!(cluster::init),

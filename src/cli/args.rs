@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use lastseat_client::Item;
 
 use super::config::ServeFlags;
+use super::webhook::WebhookCommand;
 
 pub(crate) const DEFAULT_SERVERS: &str = "http://127.0.0.1:7401,http://127.0.0.1:7402,http://127.0.0.1:7403";
 
@@ -66,6 +67,9 @@ pub(crate) enum Command {
     /// Make, import and look at events
     #[command(subcommand)]
     Event(EventCommand),
+    /// Have changes told to a receiver of yours
+    #[command(subcommand)]
+    Webhook(WebhookCommand),
     /// Hold items for a while: free → held
     Reserve(ReserveArgs),
     /// Sell: held, or free, → booked
@@ -389,6 +393,7 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
         "s" => 1.0,
         "m" | "min" => 60.0,
         "h" => 3600.0,
+        "d" => 86_400.0,
         _ => return Err(wrong()),
     };
     Duration::try_from_secs_f64(number * unit_s).ok().filter(|d| !d.is_zero()).ok_or_else(wrong)

@@ -72,6 +72,10 @@ pub(crate) struct ServeFlags {
     #[arg(long, value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) history_days: Option<u64>,
+    /// Let webhooks reach private networks and this machine
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) webhook_allow_private: Option<bool>,
     /// How log lines look [default: text]
     #[arg(long, value_enum)]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -113,12 +117,13 @@ struct Settings {
     wide_area: bool,
     history_changes: u64,
     history_days: u64,
+    webhook_allow_private: bool,
     log_format: LogFormat,
     log_level: String,
 }
 
 /// Every name of a setting, in the order they are shown, with how the environment's text is read.
-const NAMES: [(&str, Kind); 13] = [
+const NAMES: [(&str, Kind); 14] = [
     ("node_id", Kind::Number),
     ("data", Kind::Text),
     ("listen", Kind::Text),
@@ -130,6 +135,7 @@ const NAMES: [(&str, Kind); 13] = [
     ("wide_area", Kind::Switch),
     ("history_changes", Kind::Number),
     ("history_days", Kind::Number),
+    ("webhook_allow_private", Kind::Switch),
     ("log_format", Kind::Text),
     ("log_level", Kind::Text),
 ];
@@ -155,6 +161,7 @@ impl Default for Settings {
             wide_area: false,
             history_changes: HISTORY_CHANGES_DEFAULT,
             history_days: HISTORY_DAYS_DEFAULT,
+            webhook_allow_private: false,
             log_format: LogFormat::Text,
             log_level: LOG_LEVEL.into(),
         }
@@ -205,6 +212,7 @@ pub(crate) fn resolve(flags: &ServeFlags, env: &BTreeMap<String, String>) -> Res
         wide_area: settings.wide_area,
         dev_control: None,
         retention: retention(&settings)?,
+        webhook_allow_private: settings.webhook_allow_private,
     };
     refuse_open_door(&node)?;
     Ok(Resolved { node, log: LogConfig { format: settings.log_format, level: settings.log_level } })

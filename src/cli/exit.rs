@@ -91,6 +91,12 @@ fn advice(code: &str) -> &'static str {
         "no_leader" => "wait for the cluster to elect a leader, or check `lastseat cluster status`",
         "overloaded" | "deadline_too_short" => "try again later, or with a longer --timeout",
         "event_not_found" => "see `lastseat event list`",
+        "webhook_not_found" => "see `lastseat webhook list`",
+        "delivery_not_found" => {
+            "see `lastseat webhook deliveries`; `webhook resume --from` delivers older changes again"
+        }
+        "too_many_webhooks" => "delete a webhook that nobody needs",
+        "compacted" => "take a later revision: what is older is no longer kept",
         "hold_not_found" | "hold_expired" => "the hold has ended: reserve again",
         "order_exists" => "take another --order",
         "order_not_found" | "order_mismatch" => "check the order and what it owns",

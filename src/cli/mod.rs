@@ -30,6 +30,7 @@ mod rush;
 mod sale;
 mod serve;
 mod watch;
+mod webhook;
 
 use args::{Cli, Command, ConfigCommand, Global};
 use exit::Failure;
@@ -72,6 +73,7 @@ async fn client_command(global: Global, command: Command) -> Result<(), Failure>
         Command::Dev(args) => dev::run(args).await,
         Command::Cluster(command) => cluster::run(&global, command).await,
         Command::Event(command) => event::run(&global, command).await,
+        Command::Webhook(command) => webhook::run(&global, command).await,
         Command::Reserve(args) => sale::reserve(&global, args).await,
         Command::Book(args) => sale::book(&global, args).await,
         Command::Release(args) => sale::release(&global, args).await,

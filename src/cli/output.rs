@@ -8,7 +8,8 @@ use super::args::Format;
 use super::exit::Failure;
 
 /// Fields of an answer that hold a list of rows.
-const LISTS: [&str; 8] = ["events", "seats", "orders", "nodes", "results", "released", "cancelled", "settings"];
+const LISTS: [&str; 10] =
+    ["events", "seats", "orders", "nodes", "results", "released", "cancelled", "settings", "webhooks", "deliveries"];
 
 /// Text as it is, to stdout.
 pub(crate) fn raw(text: &str) -> Result<(), Failure> {
@@ -47,9 +48,10 @@ fn render(value: &Value, format: Format) -> String {
     }
 }
 
-/// The list in an answer that is about one.
+/// The list in an answer that is about one. A list of plain names, such as the events of a webhook, is a fact.
 fn list_of(value: &Value) -> Option<(&'static str, &Vec<Value>)> {
-    LISTS.iter().find_map(|name| Some((*name, value.get(name)?.as_array()?)))
+    let rows = |name| value.get(name)?.as_array().filter(|rows| rows.iter().all(Value::is_object));
+    LISTS.iter().find_map(|name| Some((*name, rows(name)?)))
 }
 
 fn table(value: &Value) -> String {
@@ -91,7 +93,7 @@ fn rows_table(rows: &[Value]) -> String {
 
 /// What names a row stands first; JSON objects have no order of their own.
 fn put_first(columns: &mut [String]) {
-    let names = ["id", "event", "order", "seat", "pool", "name"];
+    let names = ["id", "message", "webhook", "event", "order", "seat", "pool", "name"];
     columns.sort_by_key(|column| names.iter().position(|name| name == column).unwrap_or(names.len()));
 }
 

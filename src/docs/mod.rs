@@ -77,4 +77,5 @@ pub mod adr {
     #![doc = include_str!("adr/0007-packed-chunks.md")]
     #![doc = include_str!("adr/0008-forwarding-over-the-peer-port.md")]
     #![doc = include_str!("adr/0009-change-streams.md")]
+    #![doc = include_str!("adr/0010-webhooks.md")]
 }

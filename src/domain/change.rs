@@ -32,7 +32,7 @@ pub enum Change {
     PoolRemoved { pool: PoolId },
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Cause {
     Define,
     Reserve,

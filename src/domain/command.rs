@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::id::{CustomerId, EventId, Key, OrderId, PoolId, SeatId, Token};
-use super::value::{EventHead, HoldPolicy, Item, Limits, Millis, PoolDef, SeatDef, Text, Version};
+use super::id::{CustomerId, EventId, Key, OrderId, PoolId, SeatId, Token, WebhookId};
+use super::value::{EventHead, HoldPolicy, Item, Limits, Millis, PoolDef, Revision, SeatDef, Text, Version};
+use super::webhook::{Attempt, MessageId, Secret, WebhookConfig, WebhookProgress};
 
 /// What one log entry carries.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,6 +24,8 @@ pub enum ProposalBody {
     Stage(StagePart),
     /// Time passes: what is due expires.
     Tick,
+    /// What the leader delivered. Changes nothing but webhooks.
+    Webhooks(Vec<WebhookProgress>),
 }
 
 /// One client's intent.
@@ -76,6 +79,45 @@ pub enum Command {
     },
     /// Changes replicated settings.
     Configure(Settings),
+    Webhook(WebhookCommand),
+}
+
+/// A command on one webhook.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WebhookCommand {
+    pub webhook: WebhookId,
+    pub op: WebhookOp,
+}
+
+/// What the leader makes on the way (a secret, an attempt) is `None` when the command comes in, and never part of its
+/// fingerprint.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum WebhookOp {
+    /// Makes it, with `fresh` as its secret, or changes it.
+    Set {
+        config: Box<WebhookConfig>,
+        fresh: Option<Secret>,
+    },
+    Delete,
+    /// A new secret; the old one stays live for `overlap_ms`.
+    Rotate {
+        overlap_ms: u64,
+        fresh: Option<Secret>,
+    },
+    Pause,
+    /// Goes on where it was, or delivers again from a revision on.
+    Resume {
+        from: Option<Revision>,
+    },
+    /// Remembers a test message that was sent. `None`: there was no such webhook to send it to.
+    Test {
+        attempt: Option<Attempt>,
+    },
+    /// Remembers a message that was sent once more. `None`: there was no such webhook or message.
+    Redeliver {
+        message: MessageId,
+        attempt: Option<Attempt>,
+    },
 }
 
 /// A command on one event that may stand in a batch.

@@ -133,6 +133,10 @@ id_type! {
     Token
 }
 id_type! {
+    /// A receiver of changes, named by who set it up.
+    WebhookId
+}
+id_type! {
     /// The client-made name of one intent: its idempotency key, unique in the cluster.
     Key, stored up to DERIVED_KEY_CHARS_MAX
 }

@@ -4,7 +4,7 @@
 //!   command ──▶ inventory ──▶ outcome   what the caller is told, recorded under its key
 //!                  │    └───▶ change    what everybody is told, one change set a revision
 //!                  └────────▶ record    what is written down, and the state hash
-//!   id · value: the words they share     codec: the one way to bytes and back
+//!   id · value · webhook: the words they share     codec: the one way to bytes and back
 //! ```
 //!
 //! Invariants: names and values are valid by construction; every command has an answer in every state; the same
@@ -20,3 +20,4 @@ pub mod inventory;
 pub mod outcome;
 pub mod record;
 pub mod value;
+pub mod webhook;

@@ -3,8 +3,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::id::{EventId, Key, PoolId, SeatId};
+use super::id::{EventId, Key, PoolId, SeatId, WebhookId};
 use super::value::{EventView, HoldView, Item, Millis, OrderView, Revision, SeatStatus, Version};
+use super::webhook::{Attempt, Secret, WebhookView};
 
 /// What `apply` says to one request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,6 +78,43 @@ pub enum Outcome {
     /// The key was decided before it could be voided.
     NotVoided(Box<Answer>),
     Configured,
+    /// `secret`: of a webhook that was made. Shown to who made it, and to nobody else.
+    WebhookSet {
+        created: bool,
+        webhook: Box<WebhookView>,
+        secret: Option<Secret>,
+    },
+    WebhookDeleted {
+        webhook: WebhookId,
+    },
+    /// Paused or resumed.
+    WebhookChanged {
+        webhook: Box<WebhookView>,
+    },
+    /// `secret`: the new one; `None` where it is hidden.
+    WebhookRotated {
+        webhook: Box<WebhookView>,
+        secret: Option<Secret>,
+    },
+    /// A test or a redelivery, whatever the receiver said.
+    WebhookTried {
+        webhook: WebhookId,
+        attempt: Box<Attempt>,
+    },
+}
+
+impl Answer {
+    /// The same for those who only read it: without a secret.
+    #[must_use]
+    pub fn without_secret(&self) -> Self {
+        let mut answer = self.clone();
+        if let Verdict::Applied(Outcome::WebhookSet { secret, .. } | Outcome::WebhookRotated { secret, .. }) =
+            &mut answer.verdict
+        {
+            *secret = None;
+        }
+        answer
+    }
 }
 
 /// The answer to one command of an independent batch.
@@ -179,4 +217,8 @@ pub enum Code {
     LimitExceeded,
     CapacityBelowCommitted,
     NotBlocked,
+    // The order is stored: what is new stands at the end.
+    WebhookNotFound,
+    DeliveryNotFound,
+    TooManyWebhooks,
 }

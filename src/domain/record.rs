@@ -11,6 +11,7 @@ use super::command::{Settings, StagePart, StagingId};
 use super::id::EventId;
 use super::inventory::{Chunk, EventInfo, EventNo, HoldChunk, SeatDefs, SeatStates};
 use super::value::{Millis, PoolCounts, PoolDef, Revision, Version};
+use super::webhook::Webhook;
 
 /// Names one record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -37,6 +38,8 @@ pub enum RecordKey {
     Results { class: ResultClass, first: u64 },
     /// A part of a definition on its way.
     Stage { staging: StagingId, part: u32 },
+    /// A webhook with its secrets and its newest attempts. A number is free again when its webhook is deleted.
+    Webhook { webhook: u32 },
 }
 
 /// The rings of remembered results.
@@ -78,6 +81,7 @@ pub(super) enum Body {
         at: Millis,
         part: Arc<StagePart>,
     },
+    Webhook(Arc<Webhook>),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -8,7 +8,7 @@ use super::limits::{ATOMIC_BATCH_BYTES_MAX, COMMAND_BYTES_MAX};
 use crate::domain::codec;
 use crate::domain::command::{BatchCommand, Command, Contents, SaleCommand};
 use crate::domain::id::Key;
-use crate::domain::inventory::{check_definition, check_patch, check_sale};
+use crate::domain::inventory::{check_definition, check_patch, check_sale, check_webhook};
 use crate::domain::outcome::Rejection;
 
 /// One command of an independent batch, as a client sent it.
@@ -38,6 +38,7 @@ pub fn check(command: &Command) -> Result<(), Rejection> {
             }
             Ok(())
         }
+        Command::Webhook(command) => check_webhook(command),
         Command::Delete { .. } | Command::BatchSlice(_) | Command::Void { .. } | Command::Configure(_) => Ok(()),
     }
 }
@@ -68,7 +69,8 @@ pub(super) fn check_size(command: &Command, encoded_bytes: usize) -> Result<(), 
         | Command::Sale(_)
         | Command::BatchSlice(_)
         | Command::Void { .. }
-        | Command::Configure(_) => within(COMMAND_BYTES_MAX, encoded_bytes),
+        | Command::Configure(_)
+        | Command::Webhook(_) => within(COMMAND_BYTES_MAX, encoded_bytes),
     }
 }
 

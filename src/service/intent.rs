@@ -44,6 +44,10 @@ pub(super) enum Attempt {
     Shed(String),
     /// May have been, or may yet be, applied.
     Lost,
+    /// Certainly no effect: what it asks for is no longer kept.
+    Compacted {
+        oldest: u64,
+    },
 }
 
 /// Hash of a request as parsed, for telling a repeated key from a reused one.
@@ -110,6 +114,7 @@ fn holds_made(command: &Command) -> usize {
         | Command::Change { .. }
         | Command::Delete { .. }
         | Command::Void { .. }
-        | Command::Configure(_) => 0,
+        | Command::Configure(_)
+        | Command::Webhook(_) => 0,
     }
 }

@@ -36,13 +36,14 @@ impl Service {
             Work::Command(Command::Define { event, definition }) => {
                 self.lead_definition(intent, event, definition, deadline).await
             }
+            Work::Command(Command::Webhook(command)) => self.lead_webhook(intent, command, deadline).await,
             Work::Command(command) => self.lead_command(intent, command.clone(), deadline).await,
             Work::Batch(commands) => self.lead_batch(intent, commands, deadline).await,
         };
         tried.map_or_else(|failed| failed, Attempt::Decided)
     }
 
-    async fn lead_command(&self, intent: &Intent, command: Command, deadline: Instant) -> Tried<Decided> {
+    pub(super) async fn lead_command(&self, intent: &Intent, command: Command, deadline: Instant) -> Tried<Decided> {
         let queued = self.enqueue(intent, command)?;
         decided(wait(queued, deadline).await?)
     }

@@ -29,6 +29,7 @@ pub mod limits;
 mod members;
 mod read;
 pub mod stamp;
+mod webhooks;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -37,6 +38,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout_at;
 
 pub use check::{BatchLine, check, checked_lines};
+pub use webhooks::{ChangeMessage, Message, Render, WebhookOptions};
 
 use self::admission::Admission;
 use self::batcher::Batcher;
@@ -44,6 +46,7 @@ use self::check::{check_size, check_sizes};
 use self::intent::{Attempt, Decided, Intent, Work};
 use self::limits::{DEFINITIONS_AT_ONCE_MAX, RETRY_AFTER_NO_LEADER, RETRY_AFTER_OVERLOADED};
 use self::stamp::Stamper;
+use self::webhooks::Hooks;
 use crate::domain::codec;
 use crate::domain::command::{Command, Fingerprint, KeyMaker};
 use crate::domain::id::Key;
@@ -119,6 +122,10 @@ pub enum ServiceError {
     TooLarge {
         limit_bytes: usize,
     },
+    /// What it asks for is no longer kept; this is the oldest revision that is. Nothing was done.
+    Compacted {
+        oldest: u64,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -189,11 +196,17 @@ pub struct Service {
     stamper: Arc<Stamper>,
     admission: Arc<Admission>,
     definitions: Arc<Semaphore>,
+    hooks: Arc<Hooks>,
 }
 
 impl Service {
     /// Starts the tasks of this room. `on_fatal` hears of any that ends.
-    pub fn start(raft: RaftNode, wall: WallClock, on_fatal: Arc<dyn Fn(String) + Send + Sync>) -> Self {
+    pub fn start(
+        raft: RaftNode,
+        wall: WallClock,
+        webhooks: WebhookOptions,
+        on_fatal: Arc<dyn Fn(String) + Send + Sync>,
+    ) -> Self {
         let stamper = Arc::new(Stamper::new(wall));
         let (batcher, batching) = Batcher::start(raft.clone(), stamper.clone());
         let service = Self {
@@ -202,16 +215,19 @@ impl Service {
             stamper,
             admission: Arc::new(Admission::default()),
             definitions: Arc::new(Semaphore::new(DEFINITIONS_AT_ONCE_MAX)),
+            hooks: Arc::new(Hooks::new(raft.clone(), webhooks)),
         };
         raft.set_forward_handler(Arc::new(service.clone()));
         let expiry = tokio::spawn(service.clone().expire_on_time());
         let house = tokio::spawn(service.clone().keep_house());
+        let delivery = tokio::spawn(service.clone().deliver_webhooks());
         let stopping = service.admission.clone();
         tokio::spawn(async move {
             let which = tokio::select! {
                 _ = batching => "batcher",
                 _ = expiry => "expiry driver",
                 _ = house => "housekeeping",
+                _ = delivery => "delivery of webhooks",
             };
             if !stopping.draining() {
                 on_fatal(format!("the {which} ended by itself"));
@@ -271,7 +287,9 @@ impl Service {
                 Attempt::Shed(why) if !may_be_applied => {
                     return Err(ServiceError::Overloaded { retry_after_ms: millis(RETRY_AFTER_OVERLOADED), why });
                 }
-                Attempt::Shed(_) | Attempt::NotLeader => {}
+                // What came of an earlier attempt is more than what this one would have been.
+                Attempt::Compacted { oldest } if !may_be_applied => return Err(ServiceError::Compacted { oldest }),
+                Attempt::Shed(_) | Attempt::Compacted { .. } | Attempt::NotLeader => {}
                 Attempt::Lost => may_be_applied = true,
             }
             if !self.wait_for_news(view.term, self.admission.cut(deadline)).await {

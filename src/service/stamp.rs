@@ -14,6 +14,7 @@ use super::limits::CLOCK_SKEW_MAX_MS;
 use crate::domain::command::StagingId;
 use crate::domain::id::{Key, Token};
 use crate::domain::value::Millis;
+use crate::domain::webhook::Secret;
 use crate::raft::WallClock;
 
 /// How often the stamp is compared with the median.
@@ -42,6 +43,19 @@ pub fn timely_uuid() -> Uuid {
 /// A secret nobody can guess.
 pub(super) fn fresh_token() -> Token {
     Token::parse(&fresh_uuid().to_string()).expect("a UUID is made of characters allowed in names")
+}
+
+/// What a webhook's signatures are made with.
+pub(super) fn fresh_secret() -> Secret {
+    let mut bytes = [0u8; 32];
+    getrandom::fill(&mut bytes).expect("the kernel has randomness once the machine has started");
+    Secret(bytes)
+}
+
+/// A number below `end`, or 0; not for secrets.
+pub(super) fn random_below(end: u64) -> u64 {
+    let random = fresh_uuid().as_u128();
+    u64::try_from(random % u128::from(end.max(1))).expect("it is below a number of 64 bits")
 }
 
 /// A key for a client that brought none.

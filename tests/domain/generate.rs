@@ -13,6 +13,9 @@ use lastseat::domain::id::{CustomerId, EventId, Key, OrderId, PoolId, SeatId, To
 use lastseat::domain::outcome::{Code, Rejection};
 use lastseat::domain::value::{EventHead, HoldPolicy, Item, Limits, Millis, PoolDef, SeatDef, Text, Version};
 
+#[path = "generate_webhooks.rs"]
+mod webhooks;
+
 use crate::domain_model::{Event, Model};
 use crate::random::Random;
 
@@ -57,6 +60,7 @@ impl Generator {
         let body = match self.next.pop() {
             Some(body) => body,
             None if self.random.chance(4) => ProposalBody::Tick,
+            None if self.random.chance(4) => self.reports(model),
             None => {
                 let count = if self.random.chance(10) { self.random.between(2, 4) } else { 1 };
                 let requests: Vec<_> = (0..count).map(|_| self.request(model)).collect();
@@ -132,7 +136,8 @@ impl Generator {
             | Command::Change { .. }
             | Command::Delete { .. }
             | Command::Void { .. }
-            | Command::Configure(_) => 0,
+            | Command::Configure(_)
+            | Command::Webhook(_) => 0,
         };
         // Not in the order of their names: "by expiry, then token" must not be the order of making by accident.
         (0..count)
@@ -173,6 +178,7 @@ impl Generator {
                 Command::AtomicBatch((0..count).map(|_| self.sale(model)).collect())
             }
             22..27 => self.slice(model),
+            27..34 => self.webhook(model),
             _ => Command::Sale(self.sale(model)),
         }
     }

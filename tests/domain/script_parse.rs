@@ -462,6 +462,10 @@ fn command(words: &mut Words) -> Option<Command> {
             words.next();
             Command::BatchSlice(slice(&rest_of(words)))
         }
+        "webhook" => {
+            words.next();
+            crate::script_webhooks::command(words)
+        }
         "void" => {
             words.next();
             Command::Void { key: Key::parse(&words.next()).unwrap() }

@@ -1,11 +1,12 @@
 //! Plays the acts of a script.
 
 use lastseat::domain::command::{Proposal, ProposalBody, Request};
-use lastseat::domain::id::{CustomerId, Key, OrderId, SeatId};
+use lastseat::domain::id::{CustomerId, Key, OrderId, SeatId, WebhookId};
 use lastseat::domain::value::Millis;
 
 use crate::script_parse::{self as parse, Made, Words};
 use crate::script_show as show;
+use crate::script_webhooks as webhooks;
 use crate::world::World;
 
 pub struct Runner {
@@ -44,6 +45,12 @@ impl Runner {
                 String::new()
             }
             "tick" => self.propose(ProposalBody::Tick)?,
+            "report" => {
+                let inventory = &self.world.inventory;
+                let epoch_of = |id: &WebhookId| inventory.webhook_stored(id).map(|webhook| webhook.epoch);
+                let report = webhooks::report(&mut words, self.now, epoch_of);
+                self.propose(ProposalBody::Webhooks(vec![report]))?
+            }
             "stage" => self.propose(ProposalBody::Stage(parse::stage(&mut words)))?,
             "restart" => {
                 self.world.restart()?;
@@ -77,6 +84,17 @@ impl Runner {
         if what == "outcome" {
             let key = Key::parse(&name).unwrap();
             return Ok(inventory.recorded(&key).map_or("not decided\n".to_owned(), |answer| show::answer(&answer)));
+        }
+        if what == "hook" {
+            let found = inventory.webhook(&webhooks::id(&name));
+            return Ok(found.map_or("no such webhook\n".to_owned(), |view| {
+                format!("webhook {}\n", webhooks::view(&view, show::time))
+            }));
+        }
+        if what == "deliveries" {
+            let found = inventory.webhook_stored(&webhooks::id(&name));
+            let attempts = found.iter().flat_map(|webhook| webhook.attempts.iter().rev());
+            return Ok(attempts.map(|attempt| format!("{}\n", webhooks::tried(attempt))).collect());
         }
         let event = parse::event(&name);
         let none = || match what {

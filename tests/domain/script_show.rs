@@ -6,6 +6,7 @@ use lastseat::domain::outcome::{Answer, Conflict, Decision, Outcome, Rejection, 
 use lastseat::domain::value::{EventView, HoldView, Item, Millis, OrderView, PoolCounts, SeatStatus, SeatView};
 
 use crate::script_parse::MIDNIGHT;
+use crate::script_webhooks as webhooks;
 
 pub fn applied(applied: &Applied) -> String {
     let mut out = String::new();
@@ -149,6 +150,16 @@ fn outcome(outcome: &Outcome) -> (String, String) {
         Outcome::Voided => one("voided".to_owned()),
         Outcome::NotVoided(before) => ("not voided".to_owned(), indented(&answer(before))),
         Outcome::Configured => one("configured".to_owned()),
+        Outcome::WebhookSet { created, webhook, secret } => {
+            let what = if *created { "made" } else { "set" };
+            one(format!("{what} webhook {}{}", webhooks::view(webhook, time), webhooks::secret(secret)))
+        }
+        Outcome::WebhookDeleted { webhook } => one(format!("deleted webhook {webhook}")),
+        Outcome::WebhookChanged { webhook } => one(format!("webhook {}", webhooks::view(webhook, time))),
+        Outcome::WebhookRotated { webhook, secret } => {
+            one(format!("rotated webhook {}{}", webhooks::view(webhook, time), webhooks::secret(secret)))
+        }
+        Outcome::WebhookTried { webhook, attempt } => one(format!("tried {webhook}, {}", webhooks::tried(attempt))),
         Outcome::AtomicBatch(answers) => {
             ("atomic batch".to_owned(), answers.iter().map(|one| indented(&answer(one))).collect())
         }

@@ -99,6 +99,9 @@ impl World {
         for event in touched.iter().filter(|_| !self.without_model) {
             self.look_at(event)?;
         }
+        if !self.without_model {
+            self.look_at_webhooks()?;
+        }
         let frozen = self.inventory.freeze();
         let violations = frozen.audit();
         if !violations.is_empty() {
@@ -199,6 +202,19 @@ impl World {
         same("audit", &(event.version, totals.capacity, totals.held, totals.booked, totals.blocked, 0), &counted)?;
         same("available", &totals.available(), &report.available)?;
         same("violations", &Vec::new(), &report.violations)
+    }
+
+    fn look_at_webhooks(&self) -> Result {
+        let (state, inventory) = (&self.model.state, &self.inventory);
+        let wanted: Vec<_> = state.webhooks.iter().map(|(id, hook)| hook.view(id, state.clock)).collect();
+        same("webhooks", &wanted, &inventory.webhooks(None, usize::MAX))?;
+        for (id, hook) in &state.webhooks {
+            same("webhook", &Some(hook.view(id, state.clock)), &inventory.webhook(id))?;
+            let stored = inventory.webhook_stored(id).ok_or("no such webhook")?;
+            same("attempts", &hook.remembered(), &&stored.attempts[..])?;
+            same("epoch", &hook.epoch, &stored.epoch)?;
+        }
+        Ok(())
     }
 
     fn save(&mut self) {

@@ -111,7 +111,14 @@ fn plain_outcome(outcome: &Outcome) -> Outcome {
             }
         }
         Outcome::NotVoided(answer) => **answer = plain(answer),
-        Outcome::Deleted { .. } | Outcome::Voided | Outcome::Configured => {}
+        Outcome::Deleted { .. }
+        | Outcome::Voided
+        | Outcome::Configured
+        | Outcome::WebhookSet { .. }
+        | Outcome::WebhookDeleted { .. }
+        | Outcome::WebhookChanged { .. }
+        | Outcome::WebhookRotated { .. }
+        | Outcome::WebhookTried { .. } => {}
     }
     outcome
 }
@@ -151,7 +158,10 @@ fn plain_rejection(rejection: &Rejection) -> Rejection {
         | Code::HoldExpired
         | Code::OrderExists
         | Code::NotContiguous
-        | Code::LimitExceeded => plain.conflicts.clear(),
+        | Code::LimitExceeded
+        | Code::WebhookNotFound
+        | Code::DeliveryNotFound
+        | Code::TooManyWebhooks => plain.conflicts.clear(),
     }
     plain.conflicts.sort_by_key(|conflict| format!("{conflict:?}"));
     plain

@@ -19,6 +19,7 @@ pub mod compare;
 mod define;
 mod sale;
 mod state;
+mod webhooks;
 
 pub use state::{Bundle, Event, Hold, Line, Order, State, Thing, lines};
 
@@ -99,6 +100,7 @@ impl Model {
         self.expire(&mut out);
         match &proposal.body {
             ProposalBody::Tick => {}
+            ProposalBody::Webhooks(reports) => reports.iter().for_each(|report| self.report(report)),
             ProposalBody::Stage(part) => {
                 let staging = self.state.stagings.entry(part.staging).or_default();
                 staging.insert(part.part, (part.seats.clone(), part.pools.clone()));
@@ -220,7 +222,11 @@ impl Model {
             Command::Delete { event, .. } if result.is_ok() => self.state.gone.get(event).map(|gone| gone.0),
             Command::Delete { event, .. } => self.state.version(event),
             Command::Sale(sale) => self.state.version(&sale.event),
-            Command::AtomicBatch(_) | Command::BatchSlice(_) | Command::Void { .. } | Command::Configure(_) => None,
+            Command::AtomicBatch(_)
+            | Command::BatchSlice(_)
+            | Command::Void { .. }
+            | Command::Configure(_)
+            | Command::Webhook(_) => None,
         }
     }
 
@@ -246,6 +252,7 @@ impl Model {
             Command::BatchSlice(_) => unreachable!("decided elsewhere"),
             Command::Void { key } if *key == request.key => reject(Code::Invalid),
             Command::Void { key } => Ok(self.void(key)),
+            Command::Webhook(command) => self.webhook(command),
             Command::Configure(settings) if settings.rejections_max >= settings.results_max => reject(Code::Invalid),
             Command::Configure(settings) => {
                 self.state.settings = Some(*settings);

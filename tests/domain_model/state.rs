@@ -4,12 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use lastseat::domain::command::Fingerprint;
 use lastseat::domain::command::{Settings, StagingId};
-use lastseat::domain::id::{CustomerId, EventId, Key, OrderId, PoolId, SeatId, Token};
+use lastseat::domain::id::{CustomerId, EventId, Key, OrderId, PoolId, SeatId, Token, WebhookId};
 use lastseat::domain::outcome::{Answer, Outcome, SliceAnswer, Verdict};
 use lastseat::domain::value::{
     EventHead, EventView, HoldView, Item, Millis, OrderView, PoolCounts, PoolDef, PoolView, Revision, SeatCounts,
     SeatDef, SeatStatus, SeatView, Totals, Version,
 };
+
+use super::webhooks::Hook;
 
 pub type Parts = BTreeMap<u32, (Vec<SeatDef>, Vec<PoolDef>)>;
 
@@ -24,6 +26,7 @@ pub struct State {
     pub results: BTreeMap<Key, Remembered>,
     pub slices: BTreeMap<(Key, u32), RememberedSlice>,
     pub stagings: BTreeMap<StagingId, Parts>,
+    pub webhooks: BTreeMap<WebhookId, Hook>,
 }
 
 /// A result under its key. Without a fingerprint: the key was voided.

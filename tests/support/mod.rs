@@ -19,6 +19,7 @@ pub mod follow;
 pub mod http;
 pub mod load;
 pub mod process;
+pub mod receiver;
 pub mod settings;
 pub mod stream;
 

@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | `LASTSEAT_ROUNDS` | 4 | 20 rounds of kills under load, as the promise is stated |
 //! | `LASTSEAT_KEYS` | 60 | 1,000 idempotency keys sent to all nodes at once |
+//! | `LASTSEAT_DOWNTIME_S` | 3 | 30 seconds that the receiver of webhooks is away |
 //! | `LASTSEAT_SEATS` | 100,000 | seats of the definition that must hold nothing up |
 
 use std::time::Duration;
@@ -17,6 +18,15 @@ fn number(name: &str, default: u64) -> u64 {
 
 pub fn rounds() -> u64 {
     number("LASTSEAT_ROUNDS", 4)
+}
+
+/// Kills of the leader while webhooks are delivered; fewer than other rounds by default.
+pub fn webhook_rounds() -> u64 {
+    number("LASTSEAT_ROUNDS", 3)
+}
+
+pub fn downtime() -> Duration {
+    Duration::from_secs(number("LASTSEAT_DOWNTIME_S", 3))
 }
 
 pub fn keys() -> u64 {

@@ -83,6 +83,7 @@ mod requests;
 mod transport;
 mod types;
 mod watch;
+mod webhooks;
 
 pub use call::{Attempt, Call};
 pub use client::{ATTEMPT_TIMEOUT, Client, ClientError, DEADLINE, path_segment};

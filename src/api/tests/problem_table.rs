@@ -46,6 +46,9 @@ const CONTRACT: &[(&str, u16, char)] = &[
     ("compacted", 410, '-'),
     ("membership_failed", 503, 'U'),
     ("internal", 500, 'U'),
+    ("webhook_not_found", 404, 'R'),
+    ("delivery_not_found", 404, 'R'),
+    ("too_many_webhooks", 409, 'R'),
 ];
 
 #[test]

@@ -209,3 +209,44 @@ fn a_reserve_is_parsed_into_the_command_it_means() {
     let pool = PoolId::parse("standing").expect("valid");
     assert_eq!(items, &[Item::Seat(SeatId::parse("A-1").expect("valid")), Item::Pool { pool, quantity: 1 }]);
 }
+
+#[test]
+fn the_secret_of_a_webhook_is_in_its_answer_and_in_nothing_that_tells_of_it_later() {
+    use crate::domain::webhook::{Secret, WebhookConfig, WebhookState, WebhookView};
+    let view = WebhookView {
+        webhook: crate::domain::id::WebhookId::parse("w").expect("valid"),
+        config: WebhookConfig {
+            url: "https://a.example/".into(),
+            events: Some([EventId::parse("e").expect("valid")].into()),
+            causes: Some([crate::domain::change::Cause::Book].into()),
+            enabled: true,
+            description: None,
+            disable_after_ms: 1_000,
+        },
+        state: WebhookState::Active,
+        created_at: Millis(0),
+        paused_at: None,
+        trouble: None,
+        disabled: None,
+        cursor: Revision(3),
+        gap: None,
+        delivered: 2,
+        failed: 1,
+        secrets: vec![],
+    };
+    let secret = Some(Secret(std::array::from_fn(|at| at as u8)));
+    let made = Answer { version: None, ..applied(Outcome::WebhookSet { created: true, webhook: view.into(), secret }) };
+    let shown = r#""secret":"whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="}"#;
+    let body = text(&made);
+    assert_eq!(status(&made), 201);
+    assert!(body.starts_with(r#"{"outcome":"applied","revision":5,"version":null,"webhook":"w","url":"https://a.example/","events":["e"],"causes":["book"],"enabled":true,"#), "{body}");
+    assert!(body.contains(r#""state":"active","since":null,"why":null,"cursor":3,"lag":2,"gap":null,"#), "{body}");
+    assert!(body.ends_with(shown), "{body}");
+    let mut recorded = Vec::new();
+    write_recorded(&made, 9, "r-1", &mut recorded);
+    let recorded = String::from_utf8(recorded).expect("UTF-8");
+    let not_voided = text(&applied(Outcome::NotVoided(Box::new(made))));
+    for told in [recorded, not_voided] {
+        assert!(told.contains(r#""secret":null"#) && !told.contains("whsec_"), "{told}");
+    }
+}

@@ -11,6 +11,7 @@ use crate::api::openapi;
 const CONTRACT: &[(&str, &str)] = &[
     ("delete", "/v1/cluster/members/{id}"),
     ("delete", "/v1/events/{event}"),
+    ("delete", "/v1/webhooks/{webhook}"),
     ("get", "/docs"),
     ("get", "/docs/{file}"),
     ("get", "/livez"),
@@ -30,6 +31,9 @@ const CONTRACT: &[(&str, &str)] = &[
     ("get", "/v1/events/{event}/seats"),
     ("get", "/v1/events/{event}/seats/{seat}"),
     ("get", "/v1/outcomes/{key}"),
+    ("get", "/v1/webhooks"),
+    ("get", "/v1/webhooks/{webhook}"),
+    ("get", "/v1/webhooks/{webhook}/deliveries"),
     ("patch", "/v1/events/{event}"),
     ("post", "/v1/batch"),
     ("post", "/v1/cluster/init"),
@@ -43,7 +47,13 @@ const CONTRACT: &[(&str, &str)] = &[
     ("post", "/v1/events/{event}/reserve"),
     ("post", "/v1/events/{event}/unblock"),
     ("post", "/v1/outcomes/{key}/void"),
+    ("post", "/v1/webhooks/{webhook}/deliveries/{message}/redeliver"),
+    ("post", "/v1/webhooks/{webhook}/pause"),
+    ("post", "/v1/webhooks/{webhook}/resume"),
+    ("post", "/v1/webhooks/{webhook}/rotate"),
+    ("post", "/v1/webhooks/{webhook}/test"),
     ("put", "/v1/events/{event}"),
+    ("put", "/v1/webhooks/{webhook}"),
 ];
 
 const METHODS: &[&str] = &["get", "put", "post", "patch", "delete", "options", "trace"];

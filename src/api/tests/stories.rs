@@ -233,3 +233,33 @@ async fn the_hash_of_the_state_names_its_position_and_its_version() {
     assert!(version.starts_with('v') && digits.len() == 64, "{text}");
     assert_eq!((&hash["node"], &hash["log_index"], &hash["revision"]), (&json!(2), &json!(1), &json!(1)));
 }
+
+#[tokio::test]
+async fn a_webhook_is_set_and_read_and_what_is_wrong_is_told() {
+    let router = applying();
+    let cases: &[(&str, u16, &str, &str)] = &[
+        (r#"{}"#, 400, "malformed", "url"),
+        (r#"{"url":"https://a/","secret":"x"}"#, 400, "malformed", "secret"),
+        (r#"{"url":"https://a/","causes":["sell"]}"#, 400, "malformed", "causes[0]"),
+        (r#"{"url":"ftp://a/"}"#, 422, "invalid", "https://"),
+        (r#"{"url":"https://u:p@a/"}"#, 422, "invalid", "user name"),
+        (r#"{"url":"https://a/","events":[]}"#, 422, "invalid", "events"),
+        (r#"{"url":"https://a/","events":["a/b"]}"#, 422, "invalid", "events[0]"),
+        (r#"{"url":"https://a/","disable_after_ms":1}"#, 422, "invalid", "disable_after_ms"),
+    ];
+    for (body, status, code, says) in cases {
+        let got = send(&router, "PUT", "/v1/webhooks/w", *body).await;
+        assert_eq!(got.problem(), (*status, (*code).to_owned()), "{body}");
+        assert!(got.detail().contains(says), "{body}: {}", got.detail());
+    }
+    // Without a leader nobody makes the secret.
+    let got = send(&router, "PUT", "/v1/webhooks/w", r#"{"url":"https://a/"}"#).await;
+    assert_eq!(got.problem(), (422, "invalid".to_owned()));
+    assert_eq!(get(&router, "/v1/webhooks").await.json()["webhooks"], json!([]));
+    assert_eq!(get(&router, "/v1/webhooks/w").await.problem(), (404, "webhook_not_found".to_owned()));
+    assert_eq!(get(&router, "/v1/webhooks/w/deliveries").await.problem(), (404, "webhook_not_found".to_owned()));
+    let got = post(&router, "/v1/webhooks/w/pause", "").await;
+    assert_eq!(got.problem(), (404, "webhook_not_found".to_owned()));
+    let got = post(&router, "/v1/webhooks/w/deliveries/nonsense/redeliver", "").await;
+    assert_eq!(got.problem(), (422, "invalid".to_owned()));
+}

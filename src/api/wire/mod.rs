@@ -15,9 +15,11 @@ pub mod capped;
 pub mod definition;
 pub mod item;
 pub mod json;
+pub mod message;
 pub mod nodes;
 pub mod sale;
 pub mod views;
+pub mod webhook;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -28,7 +30,7 @@ use serde::de::{Deserialize, Deserializer, Visitor};
 use utoipa::ToSchema;
 
 use super::problem::Problem;
-use crate::domain::id::{CustomerId, EventId, IdError, Key, OrderId, PoolId, SeatId, Token};
+use crate::domain::id::{CustomerId, EventId, IdError, Key, OrderId, PoolId, SeatId, Token, WebhookId};
 use crate::domain::outcome::Rejection;
 use crate::domain::value::{Millis, Text};
 
@@ -141,7 +143,7 @@ macro_rules! parse_name {
     )*};
 }
 
-parse_name!(EventId SeatId PoolId OrderId CustomerId Token Key);
+parse_name!(EventId SeatId PoolId OrderId CustomerId Token Key WebhookId);
 
 /// A checked name; `field` says where it stood.
 pub fn name<T: ParseName>(text: &str, field: impl fmt::Display) -> Result<T, WireError> {

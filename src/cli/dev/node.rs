@@ -117,7 +117,7 @@ impl Keeper {
         let out = log.try_clone().map_err(|error| failed("share the log", error))?;
         let mut command = Command::new(&self.program);
         command
-            .args(["serve", "--exit-with-parent", "--node-id", &self.place.id.to_string()])
+            .args(["serve", "--exit-with-parent", "--webhook-allow-private", "--node-id", &self.place.id.to_string()])
             .args(["--listen", &format!("127.0.0.1:{}", self.place.api_port)])
             .args(["--peer-listen", &self.place.peer()])
             .args(["--api-advertise", &self.place.api(), "--peer-advertise", &self.place.peer()])

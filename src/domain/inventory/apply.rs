@@ -5,6 +5,7 @@ use super::checks::check_definition;
 use super::draft::Draft;
 use super::results::Results;
 use super::sale::{Tokens, cause_of};
+use super::webhooks::check_webhook;
 use super::{Applied, Inventory};
 use crate::domain::command::{
     Command, Contents, Definition, Fingerprint, KeyMaker, Proposal, ProposalBody, Request, SaleCommand, Settings,
@@ -46,6 +47,7 @@ impl Inventory {
                 self.dirty.extend(self.staging.evict(&self.settings, self.clock));
             }
             ProposalBody::Tick => {}
+            ProposalBody::Webhooks(reports) => reports.iter().for_each(|report| self.webhook_progress(report)),
         }
         Applied { decisions, change_sets: std::mem::take(&mut self.change_sets) }
     }
@@ -137,6 +139,7 @@ impl Inventory {
             Command::AtomicBatch(commands) => self.atomic(commands, &mut Tokens(request.fresh_tokens.iter())),
             Command::Void { key } => self.void(key, &request.key),
             Command::Configure(settings) => self.configure(settings),
+            Command::Webhook(command) => self.webhook_command(command),
             Command::BatchSlice(_) => unreachable!("slices are decided in `slice`"),
         };
         Ok(decided.map_or_else(Verdict::Rejected, Verdict::Applied))
@@ -157,6 +160,7 @@ impl Inventory {
             }
             Command::Void { key } => or_late(check_void(key, &request.key)),
             Command::Configure(settings) => or_late(check_settings(settings)),
+            Command::Webhook(command) => or_late(check_webhook(command)),
             Command::Delete { .. } | Command::BatchSlice(_) => or_late(Ok(())),
         }
     }
@@ -270,6 +274,10 @@ fn event_of(command: &Command) -> Option<&EventId> {
     match command {
         Command::Define { event, .. } | Command::Change { event, .. } | Command::Delete { event, .. } => Some(event),
         Command::Sale(command) => Some(&command.event),
-        Command::AtomicBatch(_) | Command::BatchSlice(_) | Command::Void { .. } | Command::Configure(_) => None,
+        Command::AtomicBatch(_)
+        | Command::BatchSlice(_)
+        | Command::Void { .. }
+        | Command::Configure(_)
+        | Command::Webhook(_) => None,
     }
 }

@@ -216,5 +216,6 @@ pub(super) fn audit_state(state: &Frozen) -> Vec<String> {
             violations.push(format!("hold {no} was made after the clock"));
         }
     }
+    violations.extend(super::webhooks::audit(&state.webhooks, state.header.revision));
     violations
 }

@@ -34,7 +34,12 @@ fn items_in(outcome: &Outcome) -> usize {
         | Outcome::Changed { .. }
         | Outcome::Deleted { .. }
         | Outcome::Voided
-        | Outcome::Configured => 0,
+        | Outcome::Configured
+        | Outcome::WebhookSet { .. }
+        | Outcome::WebhookDeleted { .. }
+        | Outcome::WebhookChanged { .. }
+        | Outcome::WebhookRotated { .. }
+        | Outcome::WebhookTried { .. } => 0,
     }
 }
 

@@ -9,6 +9,7 @@ use super::holds::HoldChunks;
 use super::records::{Slots, Stored};
 use super::seats::SEATS_A_BLOCK;
 use super::staging::Stagings;
+use super::webhooks::WebhookMap;
 use super::{AuditReport, Inventory, LastVersions, StateHash};
 use crate::domain::codec;
 use crate::domain::id::EventId;
@@ -27,6 +28,7 @@ pub struct Frozen {
     pub(super) results: [ChunkLog; 3],
     pub(super) lapsed: ChunkLog,
     pub(super) staging: Stagings,
+    pub(super) webhooks: WebhookMap,
 }
 
 /// An event of a frozen state, or where it stopped when it was deleted.
@@ -46,6 +48,7 @@ impl Frozen {
             results: &self.results,
             lapsed: &self.lapsed,
             staging: &self.staging,
+            webhooks: &self.webhooks,
         }
     }
 

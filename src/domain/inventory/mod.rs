@@ -11,7 +11,8 @@
 //!  stored, in records                               derived, rebuilt at load
 //!    event: head, seat and pool blocks, orders        names → positions and numbers
 //!    holds · lapsed holds · results · staged parts    due times · units of customers · rows
-//!    header: clock, revision, settings, counters
+//!    header: clock, revision, settings, counters      webhooks by name
+//!    webhooks
 //! ```
 //!
 //! Invariants
@@ -54,6 +55,7 @@ mod staging;
 mod tests;
 #[cfg(test)]
 mod tests_bounds;
+mod webhooks;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -77,6 +79,10 @@ pub(super) use event::{EventInfo, EventNo};
 pub use frozen::{Frozen, FrozenEvent, STATE_HASH_VERSION};
 pub(super) use holds::HoldChunk;
 pub(super) use seats::{SeatDefs, SeatStates};
+pub use webhooks::{
+    DISABLE_AFTER_MS_MAX, DISABLE_AFTER_MS_MIN, OVERLAP_MS_MAX, URL_BYTES_MAX, WEBHOOK_EVENTS_MAX, WEBHOOKS_MAX,
+    check_webhook, split_url,
+};
 
 /// The whole state of one group.
 #[derive(Debug, Default)]
@@ -93,6 +99,7 @@ pub struct Inventory {
     lapsed: expire::LapsedHolds,
     results: results::Results,
     staging: staging::Stagings,
+    webhooks: webhooks::Webhooks,
     /// Records that changed since they were last taken.
     dirty: BTreeSet<RecordKey>,
     /// Change sets of the proposal in progress.

@@ -73,7 +73,10 @@ impl Inventory {
             | Code::OrderMismatch
             | Code::OrderExists
             | Code::CapacityBelowCommitted
-            | Code::NotBlocked => false,
+            | Code::NotBlocked
+            | Code::WebhookNotFound
+            | Code::DeliveryNotFound
+            | Code::TooManyWebhooks => false,
         };
         self.would_refuse(command).filter(|rejection| early(rejection.code))
     }

@@ -10,6 +10,7 @@ use super::holds::{HoldChunks, Holds};
 use super::results::Results;
 use super::seats::{Interner, SEATS_A_BLOCK, SeatDefs, SeatStates};
 use super::staging::Stagings;
+use super::webhooks::{WebhookMap, Webhooks};
 use super::{EventSlot, Frozen, FrozenSlot, Inventory, LastVersions, LoadError};
 use crate::domain::id::EventId;
 use crate::domain::record::{Body, Header, RecordBody, RecordKey, ResultClass};
@@ -47,6 +48,7 @@ pub(super) struct Stored<'a> {
     pub(super) results: &'a [ChunkLog; 3],
     pub(super) lapsed: &'a ChunkLog,
     pub(super) staging: &'a Stagings,
+    pub(super) webhooks: &'a WebhookMap,
 }
 
 impl Stored<'_> {
@@ -81,6 +83,7 @@ impl Stored<'_> {
         keys.extend(
             self.staging.parts.keys().map(|(staging, part)| RecordKey::Stage { staging: *staging, part: *part }),
         );
+        keys.extend(self.webhooks.keys().map(|webhook| RecordKey::Webhook { webhook: *webhook }));
         keys
     }
 
@@ -115,6 +118,7 @@ impl Stored<'_> {
                 let (at, part) = self.staging.parts.get(&(staging, part))?;
                 Body::Stage { at: *at, part: Arc::clone(part) }
             }
+            RecordKey::Webhook { webhook } => Body::Webhook(Arc::clone(self.webhooks.get(&webhook)?)),
         };
         Some(RecordBody(body))
     }
@@ -129,6 +133,7 @@ impl Inventory {
             results: &self.results.rings,
             lapsed: &self.lapsed.log,
             staging: &self.staging,
+            webhooks: self.webhooks.stored(),
         }
     }
 
@@ -159,6 +164,7 @@ impl Inventory {
             results: self.results.rings.clone(),
             lapsed: self.lapsed.log.clone(),
             staging: self.staging.clone(),
+            webhooks: self.webhooks.stored().clone(),
         }
     }
 
@@ -216,6 +222,7 @@ struct Loading {
     lapsed: Chunks,
     results: [Chunks; 3],
     staging: Stagings,
+    webhooks: WebhookMap,
 }
 
 impl Loading {
@@ -256,6 +263,9 @@ impl Loading {
             (RecordKey::Stage { staging, part }, Body::Stage { at, part: body }) => {
                 self.staging.parts.insert((staging, part), (at, body));
             }
+            (RecordKey::Webhook { webhook }, Body::Webhook(body)) => {
+                self.webhooks.insert(webhook, body);
+            }
             (key, _) => return Err(broken(key, "its contents are of another kind")),
         }
         Ok(())
@@ -272,6 +282,8 @@ impl Loading {
             settings: header.settings,
             next_hold: header.next_hold,
             staging: std::mem::take(&mut self.staging),
+            webhooks: Webhooks::new(std::mem::take(&mut self.webhooks))
+                .map_err(|(webhook, why)| broken(RecordKey::Webhook { webhook }, why))?,
             ..Inventory::default()
         };
         let mut rings: [ChunkLog; 3] = Default::default();
@@ -292,7 +304,11 @@ impl Loading {
     }
 
     fn is_empty(&self) -> bool {
-        self.events.is_empty() && self.parts.is_empty() && self.holds.is_empty() && self.lapsed.is_empty()
+        self.events.is_empty()
+            && self.parts.is_empty()
+            && self.holds.is_empty()
+            && self.lapsed.is_empty()
+            && self.webhooks.is_empty()
     }
 
     fn finish_events(&mut self, inventory: &mut Inventory, next_event: EventNo) -> Result<(), LoadError> {

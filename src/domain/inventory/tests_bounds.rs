@@ -277,3 +277,57 @@ fn a_broken_result_is_found_at_load_or_does_no_harm() {
     }
     assert!(refused > 50, "{refused}");
 }
+
+fn webhook(name: &str, op: WebhookOp) -> Command {
+    Command::Webhook(WebhookCommand { webhook: WebhookId::parse(name).unwrap(), op })
+}
+
+fn set_webhook(name: &str) -> Command {
+    let config = crate::domain::webhook::WebhookConfig {
+        url: "https://a.example".into(),
+        events: None,
+        causes: None,
+        enabled: true,
+        description: None,
+        disable_after_ms: DISABLE_AFTER_MS_MIN,
+    };
+    let fresh = Some(crate::domain::webhook::Secret([1; 32]));
+    webhook(name, WebhookOp::Set { config: Box::new(config), fresh })
+}
+
+#[test]
+fn webhooks_are_limited_and_a_free_number_is_used_again() {
+    let mut world = World::new();
+    for number in 0..WEBHOOKS_MAX {
+        world.ok(set_webhook(&format!("w-{number}")));
+    }
+    assert_eq!(world.no(set_webhook("one-more")).code, Code::TooManyWebhooks);
+    world.ok(set_webhook("w-7"));
+    world.ok(webhook("w-7", WebhookOp::Delete));
+    world.ok(set_webhook("one-more"));
+    let numbers: Vec<_> = world
+        .inventory
+        .freeze()
+        .records()
+        .filter_map(|(key, _)| match key {
+            RecordKey::Webhook { webhook } => Some(webhook as usize),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(numbers, (0..WEBHOOKS_MAX).collect::<Vec<_>>());
+    let stored = world.inventory.webhooks_stored();
+    assert_eq!(stored[7].id.as_str(), "one-more");
+    let page = world.inventory.webhooks(Some(&WebhookId::parse("w-998").unwrap()), 10);
+    assert_eq!(page.len(), 1, "by name: one-more is before");
+}
+
+#[test]
+fn a_state_without_webhooks_has_no_record_of_them() {
+    let mut world = World::new();
+    world.ok(define(None, vec![row_seat("A", 1)], vec![]));
+    let before: Vec<_> = world.inventory.freeze().records().map(|(key, _)| key).collect();
+    world.ok(set_webhook("w"));
+    world.ok(webhook("w", WebhookOp::Delete));
+    let after: Vec<_> = world.inventory.freeze().records().map(|(key, _)| key).collect();
+    assert_eq!(before, after);
+}
