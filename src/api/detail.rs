@@ -11,7 +11,8 @@ const NAMED_MAX: usize = 3;
 /// A pure function of the rejection, so that a replay says the same.
 pub(super) fn of_rejection(rejection: &Rejection) -> String {
     if let Some(reason) = &rejection.facts.reason {
-        return if reason.ends_with('.') { reason.clone() } else { format!("{reason}.") };
+        let reason = sentence(reason);
+        return if reason.ends_with('.') { reason } else { format!("{reason}.") };
     }
     let what = names(&rejection.conflicts);
     match rejection.code {
@@ -66,6 +67,13 @@ pub(super) fn of_rejection(rejection: &Rejection) -> String {
             ),
             None => "The customer's limit for this event would be exceeded; ask for fewer.".into(),
         },
+        Code::CapacityBelowCommitted if rejection.conflicts.iter().all(is_removal) => {
+            let pools = pools(&rejection.conflicts);
+            format!(
+                "Units of what is to be removed are held or booked{pools}; release and cancel first, or delete the event \
+                 with force=true."
+            )
+        }
         Code::CapacityBelowCommitted => {
             format!(
                 "More units are held, booked or blocked than would be left{what}; keep more capacity, or release, cancel and \
@@ -74,6 +82,28 @@ pub(super) fn of_rejection(rejection: &Rejection) -> String {
         }
         Code::NotBlocked => format!("Only what is blocked can be unblocked{what}; name only blocked seats and units."),
     }
+}
+
+/// With a capital letter, unless it begins with the name of a field.
+fn sentence(reason: &str) -> String {
+    match reason.strip_prefix("this ") {
+        Some(rest) => format!("This {rest}"),
+        None => reason.to_owned(),
+    }
+}
+
+/// A pool that would be gone: with its event, or out of the definition.
+fn is_removal(conflict: &Conflict) -> bool {
+    matches!(conflict, Conflict::Pool { requested: 0, .. })
+}
+
+/// `: pool a, pool b`
+fn pools(conflicts: &[Conflict]) -> String {
+    let named = |conflict: &Conflict| match conflict {
+        Conflict::Pool { pool, .. } => Conflict::NoPool { pool: pool.clone() },
+        other => other.clone(),
+    };
+    names(&conflicts.iter().map(named).collect::<Vec<_>>())
 }
 
 /// `: A-1 is held, A-2 is booked and 4 more`; nothing without conflicts.

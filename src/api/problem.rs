@@ -14,7 +14,10 @@ use super::wire::views::ConflictView;
 use crate::domain::id::Key;
 use crate::domain::outcome::{Answer, Code, Conflict, Rejection};
 use crate::raft::MembershipError;
-use crate::service::{NotDecided, ReadError, ServiceError};
+use crate::service::{NoLeader, NotDecided, ReadError, ServiceError};
+
+const AGAIN: &str = "Try again after the time in Retry-After";
+const REMOVED: &str = "This node was removed from the cluster: stop this process, its id is never used again.";
 
 /// What is certain about a command that got no 2xx.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
@@ -74,7 +77,7 @@ problem_table! {
     MethodNotAllowed "method_not_allowed" 405 N final "The route does not take this method";
     RouteNotFound "route_not_found" 404 N final "There is no such route";
     Overloaded "overloaded" 429 N retry "The cluster has more to do than it can take";
-    NoLeader "no_leader" 503 N retry "No leader is known";
+    NoLeader "no_leader" 503 N retry "No leader served the request";
     Unknown "unknown" 504 U retry "The result is not known";
     ReadTimeout "read_timeout" 504 N retry "The read was not confirmed in time";
     KeyReused "key_reused" 422 N final "The idempotency key belongs to another request";
@@ -421,10 +424,19 @@ impl From<ServiceError> for Problem {
                 format!("Shed before it was proposed: {why}. Try again after the time in Retry-After, with the same key."),
             )
             .retry_after_ms(retry_after_ms),
-            ServiceError::NoLeader { retry_after_ms } => Self::new(
+            ServiceError::NoLeader { retry_after_ms, why } => Self::new(
                 ProblemCode::NoLeader,
-                "No leader took the command in time, so it was not proposed. Try again after the time in Retry-After, on any \
-                 node, with the same key.",
+                match why {
+                    NoLeader::Silent(id) => format!(
+                        "Node {id}, the last known leader, did not take the command in time, so it was not proposed: it \
+                         is cut off, on its way out, or has too much to do. {AGAIN}, on any node, with the same key."
+                    ),
+                    NoLeader::Removed => format!("{REMOVED} Send the command to another node, with the same key."),
+                    NoLeader::NoneKnown | NoLeader::Recovering => format!(
+                        "No leader became known in time, so the command was not proposed. {AGAIN}, on any node, with \
+                         the same key."
+                    ),
+                },
             )
             .retry_after_ms(retry_after_ms),
             ServiceError::Unknown => Self::new(
@@ -446,10 +458,21 @@ impl From<ServiceError> for Problem {
 impl From<ReadError> for Problem {
     fn from(error: ReadError) -> Self {
         match error {
-            ReadError::NoLeader { retry_after_ms } => Self::new(
+            ReadError::NoLeader { retry_after_ms, why } => Self::new(
                 ProblemCode::NoLeader,
-                "No leader confirmed the read, or this node is still recovering. Try again after the time in Retry-After, \
-                 ask another node, or read with consistency=stale.",
+                match why {
+                    NoLeader::NoneKnown => {
+                        format!("No leader is known. {AGAIN}, ask another node, or read with consistency=stale.")
+                    }
+                    NoLeader::Silent(id) => format!(
+                        "Node {id}, the last known leader, did not confirm the read. {AGAIN}, ask another node, or read \
+                         with consistency=stale."
+                    ),
+                    NoLeader::Recovering => {
+                        format!("This node is still recovering and shows nothing. {AGAIN}, or ask another node.")
+                    }
+                    NoLeader::Removed => format!("{REMOVED} Ask another node."),
+                },
             )
             .retry_after_ms(retry_after_ms),
             ReadError::Timeout => read_timeout(),

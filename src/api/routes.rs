@@ -48,6 +48,7 @@ fn all() -> Vec<UtoipaMethodRouter<Api>> {
         routes!(metrics::scrape),
         routes!(docs::document),
         routes!(docs::page),
+        routes!(docs::slash),
         routes!(docs::asset),
     ]
 }

@@ -28,6 +28,7 @@ mod lead;
 pub mod limits;
 mod members;
 mod read;
+mod room;
 pub mod stamp;
 
 use std::sync::Arc;
@@ -103,9 +104,10 @@ pub enum ServiceError {
         retry_after_ms: u64,
         why: String,
     },
-    /// Refused before propose: no leader within the deadline.
+    /// Refused before propose: no leader took it within the deadline.
     NoLeader {
         retry_after_ms: u64,
+        why: NoLeader,
     },
     /// Proposed, result not known in time.
     Unknown,
@@ -118,6 +120,19 @@ pub enum ServiceError {
     TooLarge {
         limit_bytes: usize,
     },
+}
+
+/// Why no leader served a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoLeader {
+    /// This node knows of none.
+    NoneKnown,
+    /// This one is known, and did not take the command, or confirm the read, in time.
+    Silent(u64),
+    /// This node replays its log and shows nothing until it is done.
+    Recovering,
+    /// This node was removed from the cluster.
+    Removed,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -137,7 +152,7 @@ pub struct ReadOptions {
 #[derive(Debug, Clone, Copy)]
 pub enum ReadError {
     /// No leader confirmed the read, or the node is still recovering: 503 `no_leader`.
-    NoLeader { retry_after_ms: u64 },
+    NoLeader { retry_after_ms: u64, why: NoLeader },
     /// 504 `read_timeout`.
     Timeout,
 }
@@ -261,6 +276,8 @@ impl Service {
         loop {
             let view = self.raft.view();
             let attempt = match &view.leader {
+                // It will never be heard again.
+                _ if view.removed => return Err(self.undecided(may_be_applied)),
                 _ if view.is_leader => self.lead(intent, deadline).await,
                 Some(_) => self.forward(intent, deadline).await,
                 None => Attempt::NotLeader,
@@ -274,12 +291,26 @@ impl Service {
                 Attempt::Lost => may_be_applied = true,
             }
             if !self.wait_for_news(view.term, self.admission.cut(deadline)).await {
-                return Err(if may_be_applied {
-                    ServiceError::Unknown
-                } else {
-                    ServiceError::NoLeader { retry_after_ms: millis(RETRY_AFTER_NO_LEADER) }
-                });
+                return Err(self.undecided(may_be_applied));
             }
+        }
+    }
+
+    fn undecided(&self, may_be_applied: bool) -> ServiceError {
+        match may_be_applied {
+            true => ServiceError::Unknown,
+            false => {
+                ServiceError::NoLeader { retry_after_ms: millis(RETRY_AFTER_NO_LEADER), why: self.why_no_leader() }
+            }
+        }
+    }
+
+    fn why_no_leader(&self) -> NoLeader {
+        let view = self.raft.view();
+        match &view.leader {
+            _ if view.removed => NoLeader::Removed,
+            Some((id, _)) => NoLeader::Silent(*id),
+            None => NoLeader::NoneKnown,
         }
     }
 
