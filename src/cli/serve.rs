@@ -14,8 +14,12 @@ use super::output;
 const ORPHAN_GRACE: std::time::Duration = std::time::Duration::from_secs(10);
 
 pub(super) fn run(args: &ServeArgs) -> Result<(), Failure> {
-    let resolved = config::resolve(&args.flags, &config::environment()).map_err(Failure::usage)?;
+    let environment = config::environment();
+    let resolved = config::resolve(&args.flags, &environment).map_err(Failure::usage)?;
     start_log(&resolved.log)?;
+    for variable in config::unknown_variables(&environment) {
+        tracing::warn!(variable, "this variable is no setting of a node and is ignored; is it misspelt?");
+    }
     if args.exit_with_parent {
         stop_with_parent()?;
     }

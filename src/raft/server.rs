@@ -169,13 +169,15 @@ fn check(core: &Core, hello: &Hello) -> Result<(), String> {
     }
     let me = core.me.node_id;
     if hello.to != Some(me) {
-        return Err(format!("this is node {me}, not {:?}: check the peer addresses", hello.to));
+        let meant = hello.to.map_or_else(|| "a stranger".to_owned(), |id| format!("node {id}"));
+        return Err(format!("this is node {me}, not {meant}: check the peer addresses"));
     }
     let Some(cluster) = *core.me.cluster.read() else {
         return Err(format!("node {me} belongs to no cluster yet: init a cluster with it, or add it to one"));
     };
     if hello.cluster != Some(cluster) {
-        return Err(format!("node {me} belongs to cluster {cluster}, and node {} to {:?}", hello.from, hello.cluster));
+        let theirs = hello.cluster.map_or_else(|| "none".to_owned(), |theirs| theirs.to_string());
+        return Err(format!("node {me} belongs to cluster {cluster}, and node {} to {theirs}", hello.from));
     }
     if core.state.removed().contains(&hello.from) {
         return Err(wire::removed_text(hello.from));
