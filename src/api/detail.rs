@@ -4,9 +4,45 @@ use std::fmt::Write;
 
 use crate::domain::outcome::{Code, Conflict, Rejection};
 use crate::domain::value::SeatStatus;
+use crate::service::NoLeader;
 
 /// Conflicts named in the sentence; all of them are in `conflicts`.
 const NAMED_MAX: usize = 3;
+
+const AGAIN: &str = "Try again after the time in Retry-After";
+const REMOVED: &str = "This node was removed from the cluster: stop this process, its id is never used again.";
+
+/// Of a command that was not proposed.
+pub(super) fn of_command_without_leader(why: NoLeader) -> String {
+    match why {
+        NoLeader::Silent(id) => format!(
+            "Node {id}, the last known leader, did not take the command in time, so it was not proposed: it \
+                         is cut off, on its way out, or has too much to do. {AGAIN}, on any node, with the same key."
+        ),
+        NoLeader::Removed => format!("{REMOVED} Send the command to another node, with the same key."),
+        NoLeader::NoneKnown | NoLeader::Recovering => format!(
+            "No leader became known in time, so the command was not proposed. {AGAIN}, on any node, with \
+                         the same key."
+        ),
+    }
+}
+
+/// Of a read that no leader confirmed.
+pub(super) fn of_read_without_leader(why: NoLeader) -> String {
+    match why {
+        NoLeader::NoneKnown => {
+            format!("No leader is known. {AGAIN}, ask another node, or read with consistency=stale.")
+        }
+        NoLeader::Silent(id) => format!(
+            "Node {id}, the last known leader, did not confirm the read. {AGAIN}, ask another node, or read \
+                         with consistency=stale."
+        ),
+        NoLeader::Recovering => {
+            format!("This node is still recovering and shows nothing. {AGAIN}, or ask another node.")
+        }
+        NoLeader::Removed => format!("{REMOVED} Ask another node."),
+    }
+}
 
 /// A pure function of the rejection, so that a replay says the same.
 pub(super) fn of_rejection(rejection: &Rejection) -> String {

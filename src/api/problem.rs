@@ -14,10 +14,7 @@ use super::wire::views::ConflictView;
 use crate::domain::id::Key;
 use crate::domain::outcome::{Answer, Code, Conflict, Rejection};
 use crate::raft::MembershipError;
-use crate::service::{NoLeader, NotDecided, ReadError, ServiceError};
-
-const AGAIN: &str = "Try again after the time in Retry-After";
-const REMOVED: &str = "This node was removed from the cluster: stop this process, its id is never used again.";
+use crate::service::{NotDecided, ReadError, ServiceError};
 
 /// What is certain about a command that got no 2xx.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
@@ -421,24 +418,14 @@ impl From<ServiceError> for Problem {
         match error {
             ServiceError::Overloaded { retry_after_ms, why } => Self::new(
                 ProblemCode::Overloaded,
-                format!("Shed before it was proposed: {why}. Try again after the time in Retry-After, with the same key."),
+                format!(
+                    "Shed before it was proposed: {why}. Try again after the time in Retry-After, with the same key."
+                ),
             )
             .retry_after_ms(retry_after_ms),
-            ServiceError::NoLeader { retry_after_ms, why } => Self::new(
-                ProblemCode::NoLeader,
-                match why {
-                    NoLeader::Silent(id) => format!(
-                        "Node {id}, the last known leader, did not take the command in time, so it was not proposed: it \
-                         is cut off, on its way out, or has too much to do. {AGAIN}, on any node, with the same key."
-                    ),
-                    NoLeader::Removed => format!("{REMOVED} Send the command to another node, with the same key."),
-                    NoLeader::NoneKnown | NoLeader::Recovering => format!(
-                        "No leader became known in time, so the command was not proposed. {AGAIN}, on any node, with \
-                         the same key."
-                    ),
-                },
-            )
-            .retry_after_ms(retry_after_ms),
+            ServiceError::NoLeader { retry_after_ms, why } => {
+                Self::new(ProblemCode::NoLeader, detail::of_command_without_leader(why)).retry_after_ms(retry_after_ms)
+            }
             ServiceError::Unknown => Self::new(
                 ProblemCode::Unknown,
                 "The command was proposed, but its result was not known in time. Send it again with the same \
@@ -458,23 +445,9 @@ impl From<ServiceError> for Problem {
 impl From<ReadError> for Problem {
     fn from(error: ReadError) -> Self {
         match error {
-            ReadError::NoLeader { retry_after_ms, why } => Self::new(
-                ProblemCode::NoLeader,
-                match why {
-                    NoLeader::NoneKnown => {
-                        format!("No leader is known. {AGAIN}, ask another node, or read with consistency=stale.")
-                    }
-                    NoLeader::Silent(id) => format!(
-                        "Node {id}, the last known leader, did not confirm the read. {AGAIN}, ask another node, or read \
-                         with consistency=stale."
-                    ),
-                    NoLeader::Recovering => {
-                        format!("This node is still recovering and shows nothing. {AGAIN}, or ask another node.")
-                    }
-                    NoLeader::Removed => format!("{REMOVED} Ask another node."),
-                },
-            )
-            .retry_after_ms(retry_after_ms),
+            ReadError::NoLeader { retry_after_ms, why } => {
+                Self::new(ProblemCode::NoLeader, detail::of_read_without_leader(why)).retry_after_ms(retry_after_ms)
+            }
             ReadError::Timeout => read_timeout(),
         }
     }

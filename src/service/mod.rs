@@ -44,6 +44,7 @@ use self::batcher::Batcher;
 use self::check::{check_size, check_sizes};
 use self::intent::{Attempt, Decided, Intent, Work};
 use self::limits::{DEFINITIONS_AT_ONCE_MAX, RETRY_AFTER_NO_LEADER, RETRY_AFTER_OVERLOADED};
+use self::room::{Load, Room};
 use self::stamp::Stamper;
 use crate::domain::codec;
 use crate::domain::command::{Command, Fingerprint, KeyMaker};
@@ -203,6 +204,8 @@ pub struct Service {
     stamper: Arc<Stamper>,
     admission: Arc<Admission>,
     definitions: Arc<Semaphore>,
+    /// Independent batches that this node took on and has not answered, whoever leads.
+    batches: Arc<Room>,
 }
 
 impl Service {
@@ -216,6 +219,7 @@ impl Service {
             stamper,
             admission: Arc::new(Admission::default()),
             definitions: Arc::new(Semaphore::new(DEFINITIONS_AT_ONCE_MAX)),
+            batches: Arc::default(),
         };
         raft.set_forward_handler(Arc::new(service.clone()));
         let expiry = tokio::spawn(service.clone().expire_on_time());
@@ -261,6 +265,13 @@ impl Service {
     pub async fn submit_batch(&self, context: Context, lines: Vec<BatchLine>) -> Result<SubmittedBatch, NotDecided> {
         let commands = checked_lines(lines);
         check_sizes(&commands).map_err(|why| NotDecided { key: context.key.clone(), why })?;
+        // More than the leader has room for would only wait on the way to it, and end as unknown.
+        let load = Load { commands: commands.len(), bytes: codec::encoded_len(&commands) };
+        let Some(_under_way) = self.batches.take_batch(&[load]) else {
+            let retry_after_ms = millis(RETRY_AFTER_OVERLOADED);
+            let why = ServiceError::Overloaded { retry_after_ms, why: admission::QUEUE_FULL.to_owned() };
+            return Err(NotDecided { key: context.key, why });
+        };
         let fingerprint = intent::batch_fingerprint(&commands);
         let intent = intent(&context, fingerprint, Work::Batch(commands));
         let not_decided = |why| NotDecided { key: Some(intent.key.clone()), why };
