@@ -102,6 +102,9 @@ fn an_import_takes_its_id_from_the_file_and_counts() {
     let out = String::from_utf8(output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
     assert!(out.contains("2 seats in 2 sections"), "{out}");
+    // The node answered as if the event had been there.
+    assert!(out.starts_with("replaced arena (was: arena, 0 seats, 0 pools of 0 units) from CSV"), "{out}");
+    assert!(questions.recv().unwrap().starts_with("GET /v1/events/arena"));
     let question = questions.recv().unwrap();
     assert!(
         question.starts_with("PUT /v1/events/arena HTTP/1.1") && question.contains("idempotency-key"),

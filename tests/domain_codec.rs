@@ -1,7 +1,8 @@
 //! What is encoded can be decoded: by a round trip of random values, and of bytes written long ago.
 //!
 //! `tests/golden/*.hex` hold bytes that were written by earlier versions: one line each, a name and hexadecimal. They
-//! are only ever added to. `UPDATE=1` adds what is missing; it never changes a line.
+//! are only ever added to. `UPDATE=1` adds what is missing; it never changes a line. Where the same history is written
+//! otherwise now, the old line stays as `before-…`: it must decode.
 
 #![allow(
     clippy::result_large_err,
@@ -226,6 +227,9 @@ fn old_lines(name: &str, now: &[(String, String)]) -> BTreeMap<String, String> {
     lines
 }
 
+/// How the name of a line begins that is no longer written, and still has to be read.
+const BEFORE: &str = "before-";
+
 /// Old bytes decode to what they were, and are still what is written.
 fn check_golden<T: Serialize + DeserializeOwned + PartialEq + Debug>(file: &str, values: &[(String, T)]) {
     let now: Vec<_> = values.iter().map(|(name, value)| (name.clone(), hex(&codec::encode(value)))).collect();
@@ -236,7 +240,11 @@ fn check_golden<T: Serialize + DeserializeOwned + PartialEq + Debug>(file: &str,
         assert_eq!(decoded, *value, "{file}, {name}");
         assert_eq!(line, bytes, "{file}, {name}: written differently now; old nodes could not read it");
     }
-    assert_eq!(old.len(), values.len(), "{file} has lines that nobody checks");
+    let before: Vec<_> = old.iter().filter(|(name, _)| name.starts_with(BEFORE)).collect();
+    for (name, line) in &before {
+        codec::decode::<T>(&unhex(line)).unwrap_or_else(|error| panic!("{file}, {name}: {error}"));
+    }
+    assert_eq!(old.len() - before.len(), values.len(), "{file} has lines that nobody checks");
 }
 
 #[test]
@@ -260,7 +268,8 @@ fn old_records_still_decode() {
     let hash = frozen.state_hash();
     check_golden("state-hash.hex", &[("hash".to_owned(), hash)]);
     let old = old_lines("record.hex", &[]);
-    let decoded = old.values().map(|line| codec::decode::<(RecordKey, RecordBody)>(&unhex(line)).unwrap());
+    let now = old.iter().filter(|(name, _)| !name.starts_with(BEFORE));
+    let decoded = now.map(|(_, line)| codec::decode::<(RecordKey, RecordBody)>(&unhex(line)).unwrap());
     let loaded = Inventory::from_records(decoded).unwrap();
     assert_eq!(loaded.freeze().state_hash(), hash);
     assert_eq!(loaded.freeze().audit(), Vec::<String>::new());

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use support::dev::Dev;
+use support::process::lastseat;
 use support::turn;
 
 const README: &str = include_str!("../README.md");
@@ -49,13 +50,23 @@ async fn the_booking_by_curl_works_as_printed() {
         assert!(json.get("code").is_none(), "{command}\n{said}");
         bodies.push((head.to_lowercase(), body.to_owned(), json));
     }
-    assert_eq!(bodies.len(), 6, "a command came or went: look at what is checked here");
+    assert_eq!(bodies.len(), 7, "a command came or went: look at what is checked here");
     assert!(bodies[1].2["token"].is_string(), "{}", bodies[1].1);
     assert_eq!(bodies[2].2["outcome"], "applied");
     assert_eq!(bodies[3].1, bodies[2].1, "the same again: the same answer");
     assert!(bodies[3].0.contains("idempotency-replayed: true"), "{}", bodies[3].0);
     assert_eq!(bodies[4].2["items"].as_array().map(Vec::len), Some(2), "{}", bodies[4].1);
-    assert_eq!((&bodies[5].2["oversold"], &bodies[5].2["booked"]), (&Value::from(0), &Value::from(1)));
+    assert_eq!((&bodies[5].2["order"], &bodies[5].2["outcome"]), (&"order-2".into(), &"applied".into()));
+    assert_eq!((&bodies[6].2["oversold"], &bodies[6].2["booked"]), (&Value::from(0), &Value::from(1)));
+
+    let servers: Vec<_> = (1..=3).map(|i| format!("http://127.0.0.1:{}", dev.base + i)).collect();
+    let rush = README.lines().find_map(|line| line.strip_prefix("cargo run --release -- rush ")).expect("it is there");
+    // Buyers who pay at once: as printed it takes half a minute.
+    let mut command = lastseat();
+    command.args(["rush", "--server", &servers.join(","), "--pay-within", "100ms"]).args(rush.split_whitespace());
+    let output = command.output().unwrap();
+    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success() && said.contains("2 units are held by others"), "{said}");
 
     let pids = dev.pids();
     assert_eq!(pids.len(), 3);

@@ -6,6 +6,7 @@ use super::problem::ProblemCode;
 use crate::domain::inventory::WEBHOOKS_MAX;
 use crate::domain::outcome::{Code, Conflict, Rejection};
 use crate::domain::value::SeatStatus;
+use crate::service::NoLeader;
 
 impl From<Code> for ProblemCode {
     fn from(code: Code) -> Self {
@@ -43,10 +44,46 @@ impl From<Code> for ProblemCode {
 /// Conflicts named in the sentence; all of them are in `conflicts`.
 const NAMED_MAX: usize = 3;
 
+const AGAIN: &str = "Try again after the time in Retry-After";
+const REMOVED: &str = "This node was removed from the cluster: stop this process, its id is never used again.";
+
+/// Of a command that was not proposed.
+pub(super) fn of_command_without_leader(why: NoLeader) -> String {
+    match why {
+        NoLeader::Silent(id) => format!(
+            "Node {id}, the last known leader, did not take the command in time, so it was not proposed: it \
+                         is cut off, on its way out, or has too much to do. {AGAIN}, on any node, with the same key."
+        ),
+        NoLeader::Removed => format!("{REMOVED} Send the command to another node, with the same key."),
+        NoLeader::NoneKnown | NoLeader::Recovering => format!(
+            "No leader became known in time, so the command was not proposed. {AGAIN}, on any node, with \
+                         the same key."
+        ),
+    }
+}
+
+/// Of a read that no leader confirmed.
+pub(super) fn of_read_without_leader(why: NoLeader) -> String {
+    match why {
+        NoLeader::NoneKnown => {
+            format!("No leader is known. {AGAIN}, ask another node, or read with consistency=stale.")
+        }
+        NoLeader::Silent(id) => format!(
+            "Node {id}, the last known leader, did not confirm the read. {AGAIN}, ask another node, or read \
+                         with consistency=stale."
+        ),
+        NoLeader::Recovering => {
+            format!("This node is still recovering and shows nothing. {AGAIN}, or ask another node.")
+        }
+        NoLeader::Removed => format!("{REMOVED} Ask another node."),
+    }
+}
+
 /// A pure function of the rejection, so that a replay says the same.
 pub(super) fn of_rejection(rejection: &Rejection) -> String {
     if let Some(reason) = &rejection.facts.reason {
-        return if reason.ends_with('.') { reason.clone() } else { format!("{reason}.") };
+        let reason = sentence(reason);
+        return if reason.ends_with('.') { reason } else { format!("{reason}.") };
     }
     let what = names(&rejection.conflicts);
     match rejection.code {
@@ -101,6 +138,13 @@ pub(super) fn of_rejection(rejection: &Rejection) -> String {
             ),
             None => "The customer's limit for this event would be exceeded; ask for fewer.".into(),
         },
+        Code::CapacityBelowCommitted if rejection.conflicts.iter().all(is_removal) => {
+            let pools = pools(&rejection.conflicts);
+            format!(
+                "Units of what is to be removed are held or booked{pools}; release and cancel first, or delete the event \
+                 with force=true."
+            )
+        }
         Code::CapacityBelowCommitted => {
             format!(
                 "More units are held, booked or blocked than would be left{what}; keep more capacity, or release, cancel and \
@@ -116,6 +160,28 @@ pub(super) fn of_rejection(rejection: &Rejection) -> String {
             format!("There are {WEBHOOKS_MAX} webhooks already; delete one that nobody needs.")
         }
     }
+}
+
+/// With a capital letter, unless it begins with the name of a field.
+fn sentence(reason: &str) -> String {
+    match reason.strip_prefix("this ") {
+        Some(rest) => format!("This {rest}"),
+        None => reason.to_owned(),
+    }
+}
+
+/// A pool that would be gone: with its event, or out of the definition.
+fn is_removal(conflict: &Conflict) -> bool {
+    matches!(conflict, Conflict::Pool { requested: 0, .. })
+}
+
+/// `: pool a, pool b`
+fn pools(conflicts: &[Conflict]) -> String {
+    let named = |conflict: &Conflict| match conflict {
+        Conflict::Pool { pool, .. } => Conflict::NoPool { pool: pool.clone() },
+        other => other.clone(),
+    };
+    names(&conflicts.iter().map(named).collect::<Vec<_>>())
 }
 
 /// `: A-1 is held, A-2 is booked and 4 more`; nothing without conflicts.

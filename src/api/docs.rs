@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderValue, header};
-use axum::response::Response;
+use axum::response::{Redirect, Response};
 use utoipa_swagger_ui::{Config, SwaggerFile};
 
 use super::Api;
@@ -34,6 +34,15 @@ pub(super) async fn page() -> Reply {
     // The page is at /docs, its files are below it: without a base they would be looked for beside it.
     let html = String::from_utf8_lossy(&file.bytes).replacen("<head>", "<head>\n    <base href=\"/docs/\">", 1);
     Ok(with_type(Body::from(html), HeaderValue::from_static("text/html; charset=utf-8")))
+}
+
+/// The page, as people type it.
+#[utoipa::path(
+    get, path = "/docs/", tag = "node",
+    responses((status = 308, description = "To /docs"))
+)]
+pub(super) async fn slash() -> Redirect {
+    Redirect::permanent("/docs")
 }
 
 /// A file of that page.

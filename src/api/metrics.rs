@@ -59,18 +59,8 @@ pub fn install() -> Result<Handle, InstallError> {
         .build_recorder();
     let handle = Handle(recorder.handle());
     metrics::set_global_recorder(recorder).map_err(|_| InstallError::Installed)?;
-    metrics::describe_counter!(REQUESTS, "Requests answered, by route, method, status and problem code.");
+    super::metrics_help::describe();
     streams::describe_metrics();
-    metrics::describe_counter!(
-        "lastseat_webhook_attempts_total",
-        "Attempts to deliver to webhooks, by what came of them."
-    );
-    metrics::describe_histogram!(
-        "lastseat_webhook_attempt_seconds",
-        metrics::Unit::Seconds,
-        "Time that receivers of webhooks take."
-    );
-    metrics::describe_histogram!(DURATION, metrics::Unit::Seconds, "Time from a request's headers to its answer.");
     Ok(handle)
 }
 
@@ -139,6 +129,7 @@ mod tests {
         meter.count(Duration::from_millis(2));
         let text = handle.render();
         let labels = r#"route="/v1/batch",method="POST",status="409",code="seat_held""#;
+        assert!(text.contains(&format!("# HELP {REQUESTS} Requests")), "{text}");
         assert!(text.contains(&format!("{REQUESTS}{{{labels}}} 1")), "{text}");
         assert!(text.contains(&format!("{DURATION}_bucket{{{labels},le=\"0.0025\"}} 1")), "{text}");
         assert!(text.contains(&format!("{DURATION}_bucket{{{labels},le=\"0.001\"}} 0")), "{text}");

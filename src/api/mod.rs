@@ -32,6 +32,7 @@ mod edge;
 mod events;
 mod health;
 pub mod metrics;
+mod metrics_help;
 mod orders;
 mod outcomes;
 pub mod problem;

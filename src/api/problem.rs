@@ -74,7 +74,7 @@ problem_table! {
     MethodNotAllowed "method_not_allowed" 405 N final "The route does not take this method";
     RouteNotFound "route_not_found" 404 N final "There is no such route";
     Overloaded "overloaded" 429 N retry "The cluster has more to do than it can take";
-    NoLeader "no_leader" 503 N retry "No leader is known";
+    NoLeader "no_leader" 503 N retry "No leader served the request";
     Unknown "unknown" 504 U retry "The result is not known";
     ReadTimeout "read_timeout" 504 N retry "The read was not confirmed in time";
     KeyReused "key_reused" 422 N final "The idempotency key belongs to another request";
@@ -400,15 +400,14 @@ impl From<ServiceError> for Problem {
         match error {
             ServiceError::Overloaded { retry_after_ms, why } => Self::new(
                 ProblemCode::Overloaded,
-                format!("Shed before it was proposed: {why}. Try again after the time in Retry-After, with the same key."),
+                format!(
+                    "Shed before it was proposed: {why}. Try again after the time in Retry-After, with the same key."
+                ),
             )
             .retry_after_ms(retry_after_ms),
-            ServiceError::NoLeader { retry_after_ms } => Self::new(
-                ProblemCode::NoLeader,
-                "No leader took the command in time, so it was not proposed. Try again after the time in Retry-After, on any \
-                 node, with the same key.",
-            )
-            .retry_after_ms(retry_after_ms),
+            ServiceError::NoLeader { retry_after_ms, why } => {
+                Self::new(ProblemCode::NoLeader, detail::of_command_without_leader(why)).retry_after_ms(retry_after_ms)
+            }
             ServiceError::Unknown => Self::new(
                 ProblemCode::Unknown,
                 "The command was proposed, but its result was not known in time. Send it again with the same \
@@ -429,12 +428,9 @@ impl From<ServiceError> for Problem {
 impl From<ReadError> for Problem {
     fn from(error: ReadError) -> Self {
         match error {
-            ReadError::NoLeader { retry_after_ms } => Self::new(
-                ProblemCode::NoLeader,
-                "No leader confirmed the read, or this node is still recovering. Try again after the time in Retry-After, \
-                 ask another node, or read with consistency=stale.",
-            )
-            .retry_after_ms(retry_after_ms),
+            ReadError::NoLeader { retry_after_ms, why } => {
+                Self::new(ProblemCode::NoLeader, detail::of_read_without_leader(why)).retry_after_ms(retry_after_ms)
+            }
             ReadError::Timeout => read_timeout(),
         }
     }

@@ -61,6 +61,7 @@ fn all() -> Vec<UtoipaMethodRouter<Api>> {
         routes!(metrics::scrape),
         routes!(docs::document),
         routes!(docs::page),
+        routes!(docs::slash),
         routes!(docs::asset),
         routes!(console::root),
         routes!(console::door),

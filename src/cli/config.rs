@@ -25,6 +25,9 @@ const ENV_PREFIX: &str = "LASTSEAT_";
 /// Variable that names the file, for when `--config` does not.
 const ENV_FILE: &str = "LASTSEAT_CONFIG";
 
+/// Variables of ours that are no settings of a node.
+const ENV_OTHERS: [&str; 2] = [ENV_FILE, "LASTSEAT_SERVER"];
+
 /// What `serve` takes on the command line. Each may as well stand in the environment or in the file.
 #[derive(Debug, Clone, Default, Args, Serialize)]
 pub(crate) struct ServeFlags {
@@ -181,6 +184,15 @@ pub(crate) fn environment() -> BTreeMap<String, String> {
     std::env::vars_os().filter_map(ours).filter(|(name, _)| name.starts_with(ENV_PREFIX)).collect()
 }
 
+/// Variables that begin like ours and mean nothing: most likely misspelt.
+pub(crate) fn unknown_variables(env: &BTreeMap<String, String>) -> Vec<&str> {
+    let known = |name: &str| {
+        let setting = name.strip_prefix(ENV_PREFIX).unwrap_or_default();
+        ENV_OTHERS.contains(&name) || NAMES.iter().any(|(known, _)| known.to_uppercase() == setting)
+    };
+    env.keys().map(String::as_str).filter(|name| !known(name)).collect()
+}
+
 /// All layers merged and checked.
 pub(crate) struct Resolved {
     pub(crate) node: NodeConfig,
@@ -193,12 +205,16 @@ pub(crate) fn resolve(flags: &ServeFlags, env: &BTreeMap<String, String>) -> Res
     let missing = |flag: &str, example: &str| {
         let variable = format!("{ENV_PREFIX}{}", flag.to_uppercase());
         format!(
-            "--{} is missing; give it, or {variable}, or `{flag} = …` in the file, for example {example}",
+            "--{} is missing; give it, or {variable}, or a line \"{flag} = …\" in the file, for example {example}",
             flag.replace('_', "-")
         )
     };
     let node = NodeConfig {
-        node_id: settings.node_id.filter(|id| *id > 0).ok_or_else(|| missing("node_id", "--node-id 1"))?,
+        node_id: match settings.node_id {
+            Some(0) => return Err("the node id is 0; ids begin at 1, for example --node-id 1".to_owned()),
+            Some(id) => id,
+            None => return Err(missing("node_id", "--node-id 1")),
+        },
         data: settings.data.clone().ok_or_else(|| missing("data", "--data /var/lib/lastseat"))?,
         listen: settings.listen,
         peer_listen: settings.peer_listen,
@@ -263,7 +279,9 @@ fn extract(figment: &Figment) -> Result<Settings, String> {
         let name = first.path.join(".");
         let origin = first.metadata.as_ref().map_or_else(String::new, |from| format!(" ({})", origin_of(from, &name)));
         let name = if name.is_empty() { "the configuration".to_owned() } else { name };
-        format!("{name}{origin}: {}; see `lastseat serve --help` for the names and values", first.kind)
+        // Its sentences quote names with backquotes; quoted once more they would nest.
+        let wrong = first.kind.to_string().replace('`', "\"");
+        format!("{name}{origin}: {wrong}; see lastseat serve --help for the names and values")
     })
 }
 
@@ -435,10 +453,22 @@ mod tests {
 
         let file = file("regoin = 'eu'\n");
         let error = resolve(&ServeFlags { config: Some(file.path().to_owned()), ..flags() }, &env(&[])).err().unwrap();
-        assert!(error.contains("regoin"), "{error}");
+        assert!(error.contains("regoin") && !error.contains('`'), "{error}");
 
         let gone = ServeFlags { config: Some("/nowhere/lastseat.toml".into()), ..flags() };
         assert!(resolve(&gone, &env(&[])).err().unwrap().contains("/nowhere/lastseat.toml"));
+    }
+
+    #[test]
+    fn a_misspelt_variable_is_noticed() {
+        let env = env(&[("LASTSEAT_REGOIN", "eu"), ("LASTSEAT_REGION", "eu"), ("LASTSEAT_SERVER", "x")]);
+        assert_eq!(unknown_variables(&env), ["LASTSEAT_REGOIN"]);
+    }
+
+    #[test]
+    fn node_zero_is_not_missing_but_wrong() {
+        let error = resolve(&ServeFlags { node_id: Some(0), ..flags() }, &env(&[])).err().unwrap();
+        assert!(error.contains("is 0") && !error.contains("missing"), "{error}");
     }
 
     #[test]

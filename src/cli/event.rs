@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lastseat_client::{EventDefinition, HoldPolicy, Limits, PoolDefinition, ReadError};
+use lastseat_client::{Event, EventDefinition, HoldPolicy, Limits, PoolDefinition, ReadError};
 use serde_json::{Value, json};
 
 use super::args::{CreateArgs, EventCommand, Format, Global, ImportArgs};
@@ -14,6 +14,8 @@ use crate::domain::id::EventId;
 
 /// A big definition takes its time.
 const IMPORT_DEADLINE: Duration = Duration::from_secs(60);
+/// For what was there before, which need not be known.
+const LOOK_DEADLINE: Duration = Duration::from_secs(2);
 const IMPORT_ATTEMPT: Duration = Duration::from_secs(30);
 /// Events asked for at a time.
 const PAGE: u64 = 1000;
@@ -27,7 +29,15 @@ pub(super) async fn run(global: &Global, command: EventCommand) -> Result<(), Fa
             let event = global.read(global.client()?.event(&event)).await?;
             show(&event, global.output)
         }
-        EventCommand::Delete { event, force } => global.command(global.client()?.delete(&event, force)).await,
+        EventCommand::Delete { event, force } => {
+            let deleted = global.command(global.client()?.delete(&event, force)).await;
+            deleted.map_err(|failure| match failure.refused_for() {
+                Some("seat_held" | "seat_booked" | "capacity_below_committed") => {
+                    failure.advise("release and cancel what is held and booked first, or add --force")
+                }
+                Some(_) | None => failure,
+            })
+        }
     }
 }
 
@@ -79,22 +89,34 @@ async fn import(global: &Global, args: ImportArgs) -> Result<(), Failure> {
              nothing was sent"
         )));
     }
-    let call = global.client()?.define(&event, &imported.definition);
+    let client = global.client()?;
+    // Only for what is said afterwards: who imports over it meanwhile is not seen.
+    let before = client.event(&event).deadline(LOOK_DEADLINE).send().await.ok();
+    let call = client.define(&event, &imported.definition);
     let answer = global.applied(call.deadline(IMPORT_DEADLINE).attempt_timeout(IMPORT_ATTEMPT)).await?;
     match global.output {
-        Format::Table => output::line(&summary(&event, &imported, &answer)),
+        Format::Table => output::line(&summary(&event, before.as_ref(), &imported, &answer)),
         Format::Json | Format::Ndjson => output::answer(&answer, global.output),
     }
 }
 
-fn summary(event: &str, imported: &Imported, answer: &Value) -> String {
+/// What was replaced, in a few words.
+fn was(before: &Event) -> String {
+    let units: u64 = before.pools.iter().map(|pool| pool.capacity).sum();
+    let (name, seats, pools) = (&before.name, before.seats.total, before.pools.len());
+    format!(" (was: {name}, {seats} seats, {pools} pools of {units} units)")
+}
+
+fn summary(event: &str, before: Option<&Event>, imported: &Imported, answer: &Value) -> String {
     let definition = &imported.definition;
     let mut sections: Vec<_> = definition.seats.iter().filter_map(|seat| seat.section.as_deref()).collect();
     sections.sort_unstable();
     sections.dedup();
     let units: u64 = definition.pools.iter().map(|pool| pool.capacity).sum();
     format!(
-        "imported {event} from {}: {} seats in {} sections, {} pools of {units} units (version {}, definition version {})",
+        "{} {event}{} from {}: {} seats in {} sections, {} pools of {units} units (version {}, definition version {})",
+        if before.is_some() { "replaced" } else { "imported" },
+        before.map(was).unwrap_or_default(),
         imported.kind.name(),
         definition.seats.len(),
         sections.len(),
@@ -121,7 +143,10 @@ async fn list(global: &Global) -> Result<(), Failure> {
 
 /// An event's `seats` are counts, not a list; its pools are the rows.
 fn show(event: &Value, format: Format) -> Result<(), Failure> {
-    output::answer(event, if format == Format::Table && event["seats"].is_array() { Format::Json } else { format })
+    match format {
+        Format::Table => output::raw(&output::event_table(event)),
+        Format::Json | Format::Ndjson => output::answer(event, format),
+    }
 }
 
 fn check_event_id(id: &str, flag: &str) -> Result<(), Failure> {

@@ -18,6 +18,9 @@ pub(crate) const REJECTED: u8 = 3;
 pub(crate) const NOT_APPLIED: u8 = 4;
 pub(crate) const UNKNOWN: u8 = 5;
 
+/// Stands before what to do.
+const ADVICE: &str = "\n  do: ";
+
 /// Why a command ends without success.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Failure {
@@ -36,6 +39,19 @@ impl Failure {
     fn refused(code: u8, word: &str, problem: &Problem) -> Self {
         let value = serde_json::to_value(problem).expect("a problem came from JSON");
         Self { code, text: refusal(word, problem), problem: Some(value) }
+    }
+
+    /// The problem's code, if a server refused.
+    pub(crate) fn refused_for(&self) -> Option<&str> {
+        self.problem.as_ref()?["code"].as_str()
+    }
+
+    /// The same, with better advice than the code alone gives.
+    pub(crate) fn advise(mut self, what_to_do: &str) -> Self {
+        let end = self.text.find(ADVICE).unwrap_or(self.text.len());
+        self.text.truncate(end);
+        self.text.push_str(&format!("{ADVICE}{what_to_do}"));
+        self
     }
 
     pub(crate) fn failed(text: impl Into<String>) -> Self {
@@ -80,7 +96,7 @@ fn refusal(word: &str, problem: &Problem) -> String {
             text.push_str(&format!("\n  {name}: {value}"));
         }
     }
-    text.push_str(&format!("\n  do: {}", advice(&problem.code)));
+    text.push_str(&format!("{ADVICE}{}", advice(&problem.code)));
     text
 }
 
@@ -104,7 +120,8 @@ fn advice(code: &str) -> &'static str {
         "seat_booked" | "seat_held" | "seat_blocked" | "insufficient" | "not_contiguous" => {
             "choose other items, or fewer"
         }
-        "seat_not_found" | "pool_not_found" => "see `lastseat event show` for what the event has",
+        "seat_not_found" => "see `GET /v1/events/{event}/seats` for the seats of the event",
+        "pool_not_found" => "see `lastseat event show` for the pools of the event",
         "limit_exceeded" => "this customer may not have more in this event",
         "not_on_sale" => "wait until the event is on sale",
         "key_reused" => "this --key was used for another request; leave --key out",

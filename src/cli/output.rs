@@ -75,6 +75,26 @@ fn table(value: &Value) -> String {
     text
 }
 
+/// Fields of an event in the order in which people ask for them; what is not named here follows.
+const EVENT_FIELDS: [&str; 7] = ["name", "event", "on_sale", "seats", "hold", "limits", "labels"];
+
+/// An event: its fields, and its pools as a table below.
+pub(crate) fn event_table(event: &Value) -> String {
+    let empty = Map::new();
+    let fields = event.as_object().unwrap_or(&empty);
+    let shown = |value: &Value| !value.is_null() && !value.as_object().is_some_and(Map::is_empty);
+    let mut facts: Vec<_> = fields.iter().filter(|(name, value)| *name != "pools" && shown(value)).collect();
+    // Stable: the rest stays in the order of its names.
+    facts.sort_by_key(|(name, _)| EVENT_FIELDS.iter().position(|field| field == name).unwrap_or(EVENT_FIELDS.len()));
+    let width = facts.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+    let mut text: String = facts.iter().map(|(name, value)| format!("{name:<width$}  {}\n", cell(value))).collect();
+    if let Some(pools) = fields.get("pools").and_then(Value::as_array).filter(|pools| !pools.is_empty()) {
+        text.push_str("\npools\n");
+        text.push_str(&rows_table(pools));
+    }
+    text
+}
+
 fn rows_table(rows: &[Value]) -> String {
     let mut columns: Vec<String> = Vec::new();
     let empty = Map::new();
@@ -142,6 +162,14 @@ mod tests {
         let hold =
             json!({"token": "t", "items": [{"seat": "A-1"}, {"pool": "standing", "quantity": 2}], "customer": null});
         assert_eq!(render(&hold, Format::Table), "items  A-1, 2 × standing\ntoken  t\n");
+    }
+
+    #[test]
+    fn an_event_begins_with_its_name_and_ends_with_its_pools() {
+        let event = json!({"version": 1, "name": "Hamlet", "event": "h", "labels": {}, "limits": null,
+            "pools": [{"capacity": 9, "id": "floor"}, {"capacity": 5, "id": "box"}]});
+        let expected = "name     Hamlet\nevent    h\nversion  1\n\npools\nID     CAPACITY\nfloor  9\nbox    5\n";
+        assert_eq!(event_table(&event), expected);
     }
 
     #[test]

@@ -14,9 +14,13 @@ use super::output;
 const ORPHAN_GRACE: std::time::Duration = std::time::Duration::from_secs(10);
 
 pub(super) fn run(args: &ServeArgs) -> Result<(), Failure> {
-    let mut resolved = config::resolve(&args.flags, &config::environment()).map_err(Failure::usage)?;
+    let environment = config::environment();
+    let mut resolved = config::resolve(&args.flags, &environment).map_err(Failure::usage)?;
     resolved.node.dev_control = args.dev_control;
     start_log(&resolved.log)?;
+    for variable in config::unknown_variables(&environment) {
+        tracing::warn!(variable, "this variable is no setting of a node and is ignored; is it misspelt?");
+    }
     if args.exit_with_parent {
         stop_with_parent()?;
     }

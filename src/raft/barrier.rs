@@ -90,6 +90,9 @@ impl Barrier {
 
     /// Returns when everything committed before the call is applied here.
     pub(super) async fn pass(core: &Core, deadline: Instant) -> Result<(), BarrierError> {
+        if core.view.borrow().removed {
+            return Err(BarrierError::Removed);
+        }
         let mut view = core.view.subscribe();
         match tokio::time::timeout_at(deadline.into(), view.wait_for(|view| view.recovered)).await {
             Ok(Ok(_)) => {}
@@ -112,6 +115,9 @@ impl Barrier {
                 // The reason why the rounds failed says more than that the time is over.
                 Err(BarrierError::Timeout) if Instant::now() >= deadline => return Err(last),
                 Err(why) => last = why,
+            }
+            if core.view.borrow().removed {
+                return Err(BarrierError::Removed);
             }
             if Instant::now() + RETRY_AFTER >= deadline {
                 return Err(last);

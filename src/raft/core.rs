@@ -118,14 +118,7 @@ impl Core {
         peer_listener.set_nonblocking(true).map_err(io("the peer port"))?;
         let listener = TcpListener::from_std(peer_listener).map_err(io("the peer port"))?;
         let peer_addr = listener.local_addr().map_err(io("the peer port"))?;
-        let me = Arc::new(Me {
-            node_id,
-            incarnation: identity.incarnation,
-            cluster: RwLock::new(identity.cluster_id),
-            version: options.version,
-            wall_clock,
-            timing,
-        });
+        let me = Arc::new(Me::new(&identity, options.version, wall_clock, timing));
         let peers = Arc::new(Peers::default());
         let state =
             State::new(opened.store, opened.inventory, &opened.applied, options.retention, Arc::clone(&on_fatal))
@@ -240,6 +233,11 @@ impl Core {
         });
     }
 
+    /// By what is applied here, or by what another member said: a removed node need not hear of it through the log.
+    pub(super) fn is_removed(&self) -> bool {
+        self.me.was_told_removed() || self.state.removed().contains(&self.me.node_id)
+    }
+
     fn look(&self) -> ClusterView {
         let metrics = self.raft.server_metrics();
         let metrics = metrics.borrow_watched().clone();
@@ -254,6 +252,7 @@ impl Core {
             recovered: self.recovered.load(Ordering::Acquire),
             voters: metrics.membership_config.voter_ids().collect(),
             members,
+            removed: self.is_removed(),
         }
     }
 

@@ -98,6 +98,9 @@ pub(super) async fn open(me: &Me, lane: Lane, peer: &str, target: Option<&Target
         match wire::decode::<HelloReply>(&frame.body)? {
             HelloReply::Welcome(card) => Ok((socket, card)),
             HelloReply::Refused(why) => {
+                if why == wire::removed_text(me.node_id) {
+                    me.note_removed();
+                }
                 Err(io::Error::new(io::ErrorKind::PermissionDenied, format!("{peer} refused this node: {why}")))
             }
         }

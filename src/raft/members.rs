@@ -64,10 +64,10 @@ async fn look_at(core: &Core, new: &NewMember, cluster: Option<Uuid>) -> Result<
     if card.node_id != new.id {
         return Err(refused(format!("{} is node {}, not node {}", new.peer, card.node_id, new.id)));
     }
-    if card.cluster.is_some() && card.cluster != cluster {
+    if let Some(theirs) = card.cluster.filter(|theirs| Some(*theirs) != cluster) {
         return Err(refused(format!(
-            "node {} belongs to another cluster already ({:?}); start it with an empty folder",
-            new.id, card.cluster
+            "node {} belongs to another cluster already ({theirs}); start it with an empty folder",
+            new.id
         )));
     }
     Ok(card)
@@ -103,7 +103,10 @@ pub(super) async fn init_cluster(core: &Arc<Core>, members: Vec<NewMember>) -> R
     let known = *core.me.cluster.read();
     let initialised = core.raft.is_initialized().await.map_err(|e| failed(e.to_string()))?;
     if initialised {
-        return Err(refused(format!("this node belongs to a cluster already: {known:?}")));
+        return Err(refused(match known {
+            Some(cluster) => format!("this node belongs to cluster {cluster} already"),
+            None => "this node belongs to a cluster already".to_owned(),
+        }));
     }
     let mut nodes = BTreeMap::new();
     for new in &members {

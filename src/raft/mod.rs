@@ -142,6 +142,8 @@ pub struct ClusterView {
     pub recovered: bool,
     pub voters: Vec<u64>,
     pub members: Vec<(u64, Member)>,
+    /// This node was removed from the cluster, for ever.
+    pub removed: bool,
 }
 
 /// What the leader knows of one node; for a follower's own view most of it is unknown.
@@ -183,6 +185,8 @@ pub enum BarrierError {
     Timeout,
     #[error("this node is still recovering")]
     Recovering,
+    #[error("this node was removed from the cluster")]
+    Removed,
 }
 
 #[derive(Debug, Clone, thiserror::Error)]

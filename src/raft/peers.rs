@@ -1,13 +1,16 @@
 //! What this node knows of itself and of the others: names, wall clocks, who answered lately, how old its state is.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
+use tokio::sync::Notify;
 use uuid::Uuid;
 
 use super::wire::Card;
 use super::{Timing, WallClock};
+use crate::storage::identity::Identity;
 
 /// A clock sample older than this says nothing any more.
 pub(super) const OFFSET_FRESH: Duration = Duration::from_secs(10);
@@ -28,9 +31,36 @@ pub(super) struct Me {
     pub(super) version: String,
     pub(super) wall_clock: WallClock,
     pub(super) timing: Timing,
+    removed: AtomicBool,
+    /// Wakes whoever shows it.
+    pub(super) removal: Notify,
 }
 
 impl Me {
+    pub(super) fn new(identity: &Identity, version: String, wall_clock: WallClock, timing: Timing) -> Self {
+        Self {
+            node_id: identity.node_id,
+            incarnation: identity.incarnation,
+            cluster: RwLock::new(identity.cluster_id),
+            version,
+            wall_clock,
+            timing,
+            removed: AtomicBool::new(false),
+            removal: Notify::new(),
+        }
+    }
+
+    /// Another node of the cluster said that this one was removed. It has that from the committed membership.
+    pub(super) fn note_removed(&self) {
+        if !self.removed.swap(true, Ordering::Relaxed) {
+            self.removal.notify_one();
+        }
+    }
+
+    pub(super) fn was_told_removed(&self) -> bool {
+        self.removed.load(Ordering::Relaxed)
+    }
+
     pub(super) fn card(&self) -> Card {
         Card {
             node_id: self.node_id,

@@ -35,6 +35,10 @@ const HELLO_WITHIN: Duration = Duration::from_secs(2);
 const JOIN_WITHIN: Duration = Duration::from_secs(10);
 /// Pause after the system refused a connection (no file descriptors left, say).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// The same refusal is logged once in this time.
+const COMPLAIN_EVERY: Duration = Duration::from_secs(60);
+/// Different refusals remembered for that.
+const REFUSALS_KNOWN_MAX: usize = 64;
 const ANSWERS_QUEUED_MAX: usize = 64;
 const SOCKET_BUFFER: usize = 64 << 10;
 
@@ -89,8 +93,10 @@ async fn serve(core: Arc<Core>, mut socket: TcpStream) -> io::Result<()> {
     let hello = match tokio::time::timeout(HELLO_WITHIN, shake).await {
         Ok(Ok(Ok(hello))) => hello,
         Ok(Ok(Err(why))) => {
-            let from = socket.peer_addr().ok();
-            tracing::warn!(?from, %why, "refused a peer");
+            if core.guests.complains(&why) {
+                let from = socket.peer_addr().ok();
+                tracing::warn!(?from, %why, "refused a peer; said once a minute");
+            }
             return Ok(());
         }
         Ok(Err(e)) => return Err(e),
@@ -124,6 +130,8 @@ async fn serve(core: Arc<Core>, mut socket: TcpStream) -> io::Result<()> {
 #[derive(Default)]
 pub(super) struct Guests {
     newest: Mutex<HashMap<(u64, Lane), CancellationToken>>,
+    /// Why someone was refused, and when that was logged.
+    refused: Mutex<HashMap<String, Instant>>,
 }
 
 impl Guests {
@@ -134,6 +142,19 @@ impl Guests {
             before.cancel();
         }
         token
+    }
+
+    /// Whether this refusal is to be logged: the first of its kind, then one in [`COMPLAIN_EVERY`].
+    fn complains(&self, why: &str) -> bool {
+        let mut refused = self.refused.lock();
+        if refused.get(why).is_some_and(|at| at.elapsed() < COMPLAIN_EVERY) {
+            return false;
+        }
+        if refused.len() >= REFUSALS_KNOWN_MAX {
+            refused.clear();
+        }
+        refused.insert(why.to_owned(), Instant::now());
+        true
     }
 }
 
@@ -148,16 +169,18 @@ fn check(core: &Core, hello: &Hello) -> Result<(), String> {
     }
     let me = core.me.node_id;
     if hello.to != Some(me) {
-        return Err(format!("this is node {me}, not {:?}: check the peer addresses", hello.to));
+        let meant = hello.to.map_or_else(|| "a stranger".to_owned(), |id| format!("node {id}"));
+        return Err(format!("this is node {me}, not {meant}: check the peer addresses"));
     }
     let Some(cluster) = *core.me.cluster.read() else {
         return Err(format!("node {me} belongs to no cluster yet: init a cluster with it, or add it to one"));
     };
     if hello.cluster != Some(cluster) {
-        return Err(format!("node {me} belongs to cluster {cluster}, and node {} to {:?}", hello.from, hello.cluster));
+        let theirs = hello.cluster.map_or_else(|| "none".to_owned(), |theirs| theirs.to_string());
+        return Err(format!("node {me} belongs to cluster {cluster}, and node {} to {theirs}", hello.from));
     }
     if core.state.removed().contains(&hello.from) {
-        return Err(format!("node {} was removed from this cluster; give the machine a new id", hello.from));
+        return Err(wire::removed_text(hello.from));
     }
     match core.membership().get_node(&hello.from) {
         Some(member) if member.incarnation != hello.incarnation => Err(format!(
@@ -274,6 +297,10 @@ async fn read_requests(
             working.join_next().await;
         }
         while working.try_join_next().is_some() {}
+        if hello.lane != Lane::Join && core.state.removed().contains(&hello.from) {
+            // It learns why when it connects again.
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, wire::removed_text(hello.from)));
+        }
         let request: Request = wire::decode(&body)?;
         let (core, answers) = (Arc::clone(&core), answers.clone());
         let lane = hello.lane;

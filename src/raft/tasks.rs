@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use openraft::async_runtime::watch::WatchReceiver;
 
@@ -13,6 +13,8 @@ use crate::storage::LogId;
 
 const CLOCKS_EVERY: Duration = Duration::from_secs(2);
 const CLOCK_WITHIN: Duration = Duration::from_secs(1);
+/// A removed node that runs on says so this often.
+const SAY_REMOVED_EVERY: Duration = Duration::from_secs(60);
 const SNAPSHOT_LOOK_EVERY: Duration = Duration::from_secs(1);
 /// A snapshot that is not there this long after it was asked for is asked for again.
 const SNAPSHOT_RETRY_AFTER: Duration = Duration::from_secs(600);
@@ -41,9 +43,32 @@ impl Core {
                     Err(_) => return,
                 },
                 changed = all.changed() => if changed.is_err() { return },
+                () = self.me.removal.notified() => {
+                    self.raft.runtime_config().elect(false);
+                    self.refresh_view();
+                }
                 () = self.stopping.cancelled() => return,
             }
         }
+    }
+
+    /// A removed node keeps quiet: it asks for no votes, and says what it is now and then. True: it is one.
+    fn keep_quiet(&self, said: &mut Option<Instant>) -> bool {
+        if !self.is_removed() {
+            return false;
+        }
+        if said.is_none() {
+            self.raft.runtime_config().elect(false);
+            self.refresh_view();
+        }
+        if said.is_none_or(|at| at.elapsed() >= SAY_REMOVED_EVERY) {
+            tracing::warn!(
+                node_id = self.me.node_id,
+                "removed from the cluster: stop this process, its id is never used again"
+            );
+            *said = Some(Instant::now());
+        }
+        true
     }
 
     /// Waits until everything is applied that this node can have applied before it was restarted: only then may it show
@@ -105,16 +130,21 @@ impl Core {
     pub(super) async fn clocks(self: Arc<Self>) {
         let mut beat = tokio::time::interval(CLOCKS_EVERY);
         beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut said_removed = None;
+        let (mut views, mut known) = (self.view.subscribe(), 0);
         loop {
             tokio::select! {
                 _ = beat.tick() => {}
+                // A new member need not wait to be asked.
+                Ok(_) = views.wait_for(|view| view.members.len() != known) => {}
                 () = self.stopping.cancelled() => return,
             }
-            if self.me.cluster.read().is_none() {
+            if self.me.cluster.read().is_none() || self.keep_quiet(&mut said_removed) {
                 continue;
             }
-            let membership = self.membership();
-            let others = membership.nodes().filter(|(id, _)| **id != self.me.node_id);
+            let view = Arc::clone(&views.borrow_and_update());
+            known = view.members.len();
+            let others = view.members.iter().filter(|(id, _)| *id != self.me.node_id);
             let net = &self.net;
             let asked = others.map(|(id, node)| {
                 let target = target_of(*id, node);

@@ -103,6 +103,11 @@ pub(super) enum HelloReply {
     Refused(String),
 }
 
+/// Why a node that was removed is refused. It knows itself removed by this very sentence: the reply has no other form.
+pub(super) fn removed_text(id: u64) -> String {
+    format!("node {id} was removed from this cluster; give the machine a new id")
+}
+
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct WireEntry {
     id: LogId,

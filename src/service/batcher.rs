@@ -2,7 +2,7 @@
 //!
 //! One task owns the queue. It takes whatever waits, up to an entry's limits, stamps it and proposes it; while entries
 //! are under way more requests gather, so that load makes the entries bigger instead of more. Nothing lingers: a lone
-//! request is proposed at once.
+//! request is proposed at once. How much may wait is in `room.rs`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +12,8 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::{mpsc, oneshot};
 
-use super::limits::{ENTRIES_IN_FLIGHT_MAX, ENTRY_BYTES_MAX, ENTRY_REQUESTS_MAX, QUEUE_REQUESTS_MAX};
+use super::limits::{ENTRIES_IN_FLIGHT_MAX, ENTRY_BYTES_MAX, ENTRY_REQUESTS_MAX, QUEUE_COMMANDS_MAX};
+use super::room::{Load, Place, Room};
 use super::stamp::{ClockSamples, Stamper};
 use crate::domain::codec;
 use crate::domain::command::{Proposal, ProposalBody, Request};
@@ -37,6 +38,8 @@ struct Job {
     body: JobBody,
     bytes: usize,
     reply: oneshot::Sender<JobResult>,
+    /// Until it is cut into an entry.
+    place: Place,
 }
 
 enum JobBody {
@@ -49,7 +52,11 @@ enum JobBody {
 #[derive(Clone)]
 pub(super) struct Batcher {
     queue: mpsc::Sender<Job>,
+    room: Arc<Room>,
 }
+
+/// Where the result of a job comes.
+pub(super) type Queued = oneshot::Receiver<JobResult>;
 
 /// The queue is full, or the batcher has stopped.
 #[derive(Debug)]
@@ -58,30 +65,50 @@ pub(super) struct QueueFull;
 impl Batcher {
     /// Starts the task. When it ends, `QueueFull` is all that callers see; the owner is told by the join handle.
     pub(super) fn start(raft: RaftNode, stamper: Arc<Stamper>) -> (Self, tokio::task::JoinHandle<()>) {
-        let (queue, jobs) = mpsc::channel(QUEUE_REQUESTS_MAX);
+        // A job has at least one command: the room is full before the queue is.
+        let (queue, jobs) = mpsc::channel(QUEUE_COMMANDS_MAX);
         let worker = Worker { raft, stamper, jobs, next: None };
-        (Self { queue }, tokio::spawn(worker.run()))
+        (Self { queue, room: Arc::default() }, tokio::spawn(worker.run()))
     }
 
     /// Queues a request, or refuses at once.
-    pub(super) fn request(&self, request: Request) -> Result<oneshot::Receiver<JobResult>, QueueFull> {
+    pub(super) fn request(&self, request: Request) -> Result<Queued, QueueFull> {
         let bytes = codec::encoded_len(&request);
-        self.push(JobBody::Request(Box::new(request)), bytes)
+        let place = self.room.take(Load::of(&request.command, bytes)).ok_or(QueueFull)?;
+        self.push(JobBody::Request(Box::new(request)), bytes, place)
+    }
+
+    /// Queues all slices of an independent batch in their order, or refuses at once, and then none of them.
+    pub(super) fn batch(&self, slices: Vec<Request>) -> Result<Vec<Queued>, QueueFull> {
+        let load = |slice: &Request| Load::of(&slice.command, codec::encoded_len(slice));
+        let loads: Vec<Load> = slices.iter().map(load).collect();
+        let places = self.room.take_batch(&loads).ok_or(QueueFull)?;
+        let entrances = self.queue.try_reserve_many(slices.len()).map_err(|_| QueueFull)?;
+        let jobs = slices.into_iter().zip(loads).zip(places);
+        let queued = entrances.zip(jobs).map(|(entrance, ((slice, load), place))| {
+            let (reply, result) = oneshot::channel();
+            entrance.send(Job { body: JobBody::Request(Box::new(slice)), bytes: load.bytes, reply, place });
+            result
+        });
+        Ok(queued.collect())
     }
 
     /// Queues an entry of its own: a tick or a staged part.
-    pub(super) fn entry(&self, body: ProposalBody) -> Result<oneshot::Receiver<JobResult>, QueueFull> {
-        self.push(JobBody::Entry(body), 0)
+    pub(super) fn entry(&self, body: ProposalBody) -> Result<Queued, QueueFull> {
+        let bytes = codec::encoded_len(&body);
+        let place = self.room.take(Load { commands: 1, bytes }).ok_or(QueueFull)?;
+        self.push(JobBody::Entry(body), bytes, place)
     }
 
-    fn push(&self, body: JobBody, bytes: usize) -> Result<oneshot::Receiver<JobResult>, QueueFull> {
+    fn push(&self, body: JobBody, bytes: usize, place: Place) -> Result<Queued, QueueFull> {
         let (reply, result) = oneshot::channel();
-        self.queue.try_send(Job { body, bytes, reply }).map_err(|_| QueueFull)?;
+        self.queue.try_send(Job { body, bytes, reply, place }).map_err(|_| QueueFull)?;
         Ok(result)
     }
 
-    pub(super) fn queued(&self) -> usize {
-        self.queue.max_capacity() - self.queue.capacity()
+    /// What waits.
+    pub(super) fn queued(&self) -> Load {
+        self.room.load()
     }
 }
 
@@ -140,6 +167,7 @@ impl Worker {
 
     /// One entry's worth of what waits, beginning with `first`.
     fn cut(&mut self, first: Job) -> (ProposalBody, Replies) {
+        drop(first.place);
         let mut replies = vec![first.reply];
         let request = match first.body {
             JobBody::Entry(body) => return (body, replies),
@@ -151,6 +179,7 @@ impl Worker {
             let Ok(job) = self.jobs.try_recv() else { break };
             match job.body {
                 JobBody::Request(request) if bytes + job.bytes <= ENTRY_BYTES_MAX => {
+                    drop(job.place);
                     bytes += job.bytes;
                     requests.push(*request);
                     replies.push(job.reply);

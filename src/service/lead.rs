@@ -3,10 +3,9 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use tokio::sync::oneshot;
 use tokio::time::timeout_at;
 
-use super::batcher::JobResult;
+use super::batcher::{JobResult, QueueFull, Queued};
 use super::intent::{Attempt, Decided, Intent, Work};
 use super::limits::{ENTRY_BYTES_MAX, SLICE_COMMANDS_MAX, STAGE_PART_BYTES_MAX, STAGE_PARTS_IN_FLIGHT_MAX};
 use super::stamp::{fresh_staging, fresh_token};
@@ -44,36 +43,20 @@ impl Service {
     }
 
     pub(super) async fn lead_command(&self, intent: &Intent, command: Command, deadline: Instant) -> Tried<Decided> {
-        let queued = self.enqueue(intent, command)?;
+        let queued = self.batcher.request(intent.request(command, fresh_token)).map_err(full)?;
         decided(wait(queued, deadline).await?)
     }
 
-    fn enqueue(&self, intent: &Intent, command: Command) -> Tried<oneshot::Receiver<JobResult>> {
-        let request = intent.request(command, fresh_token);
-        self.batcher.request(request).map_err(|_| Attempt::Shed(admission::QUEUE_FULL.to_owned()))
-    }
-
-    /// Slices go into the queue in order and all at once: one leader's log keeps their order, and what a lost leader
-    /// leaves decided is always a beginning of the batch.
+    /// Slices go into the queue in order and all at once, or none of them: one leader's log keeps their order, and what a
+    /// lost leader leaves decided is always a beginning of the batch.
     async fn lead_batch(&self, intent: &Intent, commands: &[BatchCommand], deadline: Instant) -> Tried<Decided> {
-        let mut waiting = Vec::new();
-        let mut shed = None;
-        for slice in slices(commands) {
-            let len = slice.commands.len();
-            match self.enqueue(intent, Command::BatchSlice(slice)) {
-                Ok(queued) => waiting.push((len, queued)),
-                Err(refused) => {
-                    shed = Some(refused);
-                    break;
-                }
-            }
-        }
-        if let (Some(refused), true) = (&shed, waiting.is_empty()) {
-            return Err(refused.clone());
-        }
+        let slices = slices(commands);
+        let lengths: Vec<usize> = slices.iter().map(|slice| slice.commands.len()).collect();
+        let request = |slice| intent.request(Command::BatchSlice(slice), fresh_token);
+        let waiting = self.batcher.batch(slices.into_iter().map(request).collect()).map_err(full)?;
         let mut answers = Vec::with_capacity(commands.len());
         let mut all_replayed = true;
-        for (len, queued) in waiting {
+        for (len, queued) in lengths.into_iter().zip(waiting) {
             match decided(wait(queued, deadline).await?)? {
                 Decided::Command { answer, replayed } => {
                     all_replayed &= replayed;
@@ -88,11 +71,7 @@ impl Service {
                 other @ (Decided::KeyReused | Decided::Batch { .. }) => return Ok(other),
             }
         }
-        match shed {
-            // Partly applied: sending it again with its key completes it.
-            Some(_) => Err(Attempt::Lost),
-            None => Ok(Decided::Batch { answers, replayed: all_replayed }),
-        }
+        Ok(Decided::Batch { answers, replayed: all_replayed })
     }
 
     /// A definition too big for one entry travels as staged parts and one small committing entry.
@@ -133,8 +112,7 @@ impl Service {
                 staged(waiting.pop_front(), deadline).await?;
             }
             let entry = ProposalBody::Stage(part);
-            let queued = self.batcher.entry(entry).map_err(|_| Attempt::Shed(admission::QUEUE_FULL.to_owned()))?;
-            waiting.push_back(queued);
+            waiting.push_back(self.batcher.entry(entry).map_err(full)?);
             parts += 1;
         }
         while !waiting.is_empty() {
@@ -146,7 +124,7 @@ impl Service {
 
 /// Waits for one staged part. Nothing was applied whatever comes: a lost part only means to begin again, one that comes
 /// too late that there is no time to.
-async fn staged(queued: Option<oneshot::Receiver<JobResult>>, deadline: Instant) -> Tried<()> {
+async fn staged(queued: Option<Queued>, deadline: Instant) -> Tried<()> {
     let Some(queued) = queued else { return Ok(()) };
     match timeout_at(deadline.into(), queued).await {
         Ok(Ok(JobResult::Applied)) => Ok(()),
@@ -155,7 +133,11 @@ async fn staged(queued: Option<oneshot::Receiver<JobResult>>, deadline: Instant)
     }
 }
 
-async fn wait(queued: oneshot::Receiver<JobResult>, deadline: Instant) -> Tried<JobResult> {
+fn full(_: QueueFull) -> Attempt {
+    Attempt::Shed(admission::QUEUE_FULL.to_owned())
+}
+
+async fn wait(queued: Queued, deadline: Instant) -> Tried<JobResult> {
     match timeout_at(deadline.into(), queued).await {
         Ok(Ok(result)) => Ok(result),
         Ok(Err(_)) | Err(_) => Err(Attempt::Lost),

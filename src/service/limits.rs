@@ -2,8 +2,15 @@
 
 use std::time::Duration;
 
-/// Requests waiting for the batcher. More are shed with `overloaded`.
-pub const QUEUE_REQUESTS_MAX: usize = 16_384;
+/// Commands waiting for the batcher, those within batches too. More are shed with `overloaded`. About a second's work:
+/// what is let in is decided well within a request's deadline.
+pub const QUEUE_COMMANDS_MAX: usize = 32_768;
+
+/// The same in encoded bytes.
+pub const QUEUE_BYTES_MAX: usize = 32 << 20;
+
+/// Independent batches together may take this part of both: a half. The largest one fits.
+pub const QUEUE_BATCH_SHARE: usize = 2;
 
 /// Commands in one log entry.
 pub const ENTRY_REQUESTS_MAX: usize = 256;

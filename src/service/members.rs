@@ -15,6 +15,9 @@ const READY_LAG_ENTRIES_MAX: u64 = 10_000;
 /// A node whose leader was not confirmed by a quorum for this long is not ready. Longer than an election over a wide area.
 const READY_STALENESS_MAX_MS: u64 = 6_000;
 
+/// What an operator does about a removed node that still runs.
+const REMOVED: &str = "removed from the cluster: stop this process, its id is never used again";
+
 impl Service {
     /// The cluster, as the leader knows it; as this node does when the leader does not answer.
     pub async fn cluster(&self, deadline: Instant) -> ClusterStatus {
@@ -38,11 +41,12 @@ impl Service {
         let view = self.raft.view();
         let gauges = self.raft.gauges();
         let mut checks = Vec::new();
-        checks
-            .push(("stopping", if self.admission.draining() { Err("the node is stopping".to_owned()) } else { ok() }));
+        let stopping = self.admission.draining();
+        checks.push(("stopping", if stopping { Err("the node is stopping".to_owned()) } else { ok("no") }));
         checks.push((
             "member",
             match view.cluster_id {
+                _ if view.removed => Err(REMOVED.to_owned()),
                 Some(id) => Ok(format!("of cluster {id}")),
                 None => Err("not a member of a cluster yet; run `lastseat cluster init` or `join`".to_owned()),
             },
@@ -62,7 +66,14 @@ impl Service {
                 None => Err("no majority of the nodes has confirmed a leader yet".to_owned()),
             },
         ));
-        checks.push(("recovered", if view.recovered { ok() } else { Err("still replaying the log".to_owned()) }));
+        checks.push((
+            "recovered",
+            if view.recovered {
+                ok("all of the log as it was at the start")
+            } else {
+                Err("still replaying the log".to_owned())
+            },
+        ));
         let lag = gauges.last_log_index.saturating_sub(gauges.applied_index);
         checks.push(("applied", below(lag, READY_LAG_ENTRIES_MAX, "log entries are not applied yet")));
         let behind = gauges.persister_lag_entries;
@@ -137,7 +148,9 @@ impl Service {
         set("lastseat_persisted_index", gauges.persisted_index);
         set("lastseat_persister_lag_entries", gauges.persister_lag_entries);
         set("lastseat_persister_lag_bytes", gauges.persister_lag_bytes);
-        set("lastseat_batcher_queued", self.batcher.queued() as u64);
+        let queued = self.batcher.queued();
+        set("lastseat_batcher_queued_commands", queued.commands as u64);
+        set("lastseat_batcher_queued_bytes", queued.bytes as u64);
         let wal = self.raft.wal_stats();
         let count = |name: &'static str, value: u64| metrics::counter!(name).absolute(value);
         count("lastseat_wal_batches_total", wal.batches);
@@ -163,10 +176,11 @@ impl Service {
     }
 }
 
-fn ok() -> Result<String, String> {
-    Ok(String::new())
+fn ok(says: &str) -> Result<String, String> {
+    Ok(says.to_owned())
 }
 
 fn below(value: u64, max: u64, what: &str) -> Result<String, String> {
-    if value > max { Err(format!("{value} {what}")) } else { Ok(format!("{value}")) }
+    let says = format!("{value} {what}");
+    if value > max { Err(says) } else { Ok(says) }
 }

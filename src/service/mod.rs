@@ -28,6 +28,7 @@ mod lead;
 pub mod limits;
 mod members;
 mod read;
+mod room;
 pub mod stamp;
 mod webhooks;
 
@@ -45,6 +46,7 @@ use self::batcher::Batcher;
 use self::check::{check_size, check_sizes};
 use self::intent::{Attempt, Decided, Intent, Work};
 use self::limits::{DEFINITIONS_AT_ONCE_MAX, RETRY_AFTER_NO_LEADER, RETRY_AFTER_OVERLOADED};
+use self::room::{Load, Room};
 use self::stamp::Stamper;
 use self::webhooks::Hooks;
 use crate::domain::codec;
@@ -107,9 +109,10 @@ pub enum ServiceError {
         retry_after_ms: u64,
         why: String,
     },
-    /// Refused before propose: no leader within the deadline.
+    /// Refused before propose: no leader took it within the deadline.
     NoLeader {
         retry_after_ms: u64,
+        why: NoLeader,
     },
     /// Proposed, result not known in time.
     Unknown,
@@ -126,6 +129,19 @@ pub enum ServiceError {
     Compacted {
         oldest: u64,
     },
+}
+
+/// Why no leader served a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoLeader {
+    /// This node knows of none.
+    NoneKnown,
+    /// This one is known, and did not take the command, or confirm the read, in time.
+    Silent(u64),
+    /// This node replays its log and shows nothing until it is done.
+    Recovering,
+    /// This node was removed from the cluster.
+    Removed,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -145,7 +161,7 @@ pub struct ReadOptions {
 #[derive(Debug, Clone, Copy)]
 pub enum ReadError {
     /// No leader confirmed the read, or the node is still recovering: 503 `no_leader`.
-    NoLeader { retry_after_ms: u64 },
+    NoLeader { retry_after_ms: u64, why: NoLeader },
     /// 504 `read_timeout`.
     Timeout,
 }
@@ -197,6 +213,8 @@ pub struct Service {
     admission: Arc<Admission>,
     definitions: Arc<Semaphore>,
     hooks: Arc<Hooks>,
+    /// Independent batches that this node took on and has not answered, whoever leads.
+    batches: Arc<Room>,
 }
 
 impl Service {
@@ -216,6 +234,7 @@ impl Service {
             admission: Arc::new(Admission::default()),
             definitions: Arc::new(Semaphore::new(DEFINITIONS_AT_ONCE_MAX)),
             hooks: Arc::new(Hooks::new(raft.clone(), webhooks)),
+            batches: Arc::default(),
         };
         raft.set_forward_handler(Arc::new(service.clone()));
         let expiry = tokio::spawn(service.clone().expire_on_time());
@@ -263,6 +282,13 @@ impl Service {
     pub async fn submit_batch(&self, context: Context, lines: Vec<BatchLine>) -> Result<SubmittedBatch, NotDecided> {
         let commands = checked_lines(lines);
         check_sizes(&commands).map_err(|why| NotDecided { key: context.key.clone(), why })?;
+        // More than the leader has room for would only wait on the way to it, and end as unknown.
+        let load = Load { commands: commands.len(), bytes: codec::encoded_len(&commands) };
+        let Some(_under_way) = self.batches.take_batch(&[load]) else {
+            let retry_after_ms = millis(RETRY_AFTER_OVERLOADED);
+            let why = ServiceError::Overloaded { retry_after_ms, why: admission::QUEUE_FULL.to_owned() };
+            return Err(NotDecided { key: context.key, why });
+        };
         let fingerprint = intent::batch_fingerprint(&commands);
         let intent = intent(&context, fingerprint, Work::Batch(commands));
         let not_decided = |why| NotDecided { key: Some(intent.key.clone()), why };
@@ -278,6 +304,8 @@ impl Service {
         loop {
             let view = self.raft.view();
             let attempt = match &view.leader {
+                // It will never be heard again.
+                _ if view.removed => return Err(self.undecided(may_be_applied)),
                 _ if view.is_leader => self.lead(intent, deadline).await,
                 Some(_) => self.forward(intent, deadline).await,
                 None => Attempt::NotLeader,
@@ -293,12 +321,26 @@ impl Service {
                 Attempt::Lost => may_be_applied = true,
             }
             if !self.wait_for_news(view.term, self.admission.cut(deadline)).await {
-                return Err(if may_be_applied {
-                    ServiceError::Unknown
-                } else {
-                    ServiceError::NoLeader { retry_after_ms: millis(RETRY_AFTER_NO_LEADER) }
-                });
+                return Err(self.undecided(may_be_applied));
             }
+        }
+    }
+
+    fn undecided(&self, may_be_applied: bool) -> ServiceError {
+        match may_be_applied {
+            true => ServiceError::Unknown,
+            false => {
+                ServiceError::NoLeader { retry_after_ms: millis(RETRY_AFTER_NO_LEADER), why: self.why_no_leader() }
+            }
+        }
+    }
+
+    fn why_no_leader(&self) -> NoLeader {
+        let view = self.raft.view();
+        match &view.leader {
+            _ if view.removed => NoLeader::Removed,
+            Some((id, _)) => NoLeader::Silent(*id),
+            None => NoLeader::NoneKnown,
         }
     }
 

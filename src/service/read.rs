@@ -5,7 +5,7 @@ use std::time::Instant;
 use tokio::time::timeout_at;
 
 use super::limits::RETRY_AFTER_NO_LEADER;
-use super::{Consistency, ReadError, ReadOptions, ReadPermit, Service};
+use super::{Consistency, NoLeader, ReadError, ReadOptions, ReadPermit, Service};
 use crate::raft::BarrierError;
 
 impl Service {
@@ -14,14 +14,20 @@ impl Service {
         let staleness_ms = match options.consistency {
             Consistency::Linearizable => {
                 self.raft.read_barrier(options.deadline).await.map_err(|failed| match failed {
-                    BarrierError::NoLeader | BarrierError::Recovering => no_leader(),
+                    BarrierError::NoLeader => no_leader(self.why_no_leader()),
+                    BarrierError::Recovering => no_leader(NoLeader::Recovering),
+                    BarrierError::Removed => no_leader(NoLeader::Removed),
                     BarrierError::Timeout => ReadError::Timeout,
                 })?;
                 None
             }
             Consistency::Stale => {
-                if !self.raft.view().recovered {
-                    return Err(no_leader());
+                let view = self.raft.view();
+                if view.removed {
+                    return Err(no_leader(NoLeader::Removed));
+                }
+                if !view.recovered {
+                    return Err(no_leader(NoLeader::Recovering));
                 }
                 let age = self.raft.staleness_ms().and_then(|ms| i64::try_from(ms).ok());
                 Some(age.unwrap_or(-1))
@@ -38,13 +44,13 @@ impl Service {
         let reached = revisions.wait_for(|applied| *applied >= revision);
         match timeout_at(deadline.into(), reached).await {
             Ok(Ok(_)) => Ok(()),
-            Ok(Err(_)) => Err(no_leader()),
-            Err(_) if self.raft.view().leader.is_none() => Err(no_leader()),
+            Ok(Err(_)) => Err(no_leader(NoLeader::NoneKnown)),
+            Err(_) if self.raft.view().leader.is_none() => Err(no_leader(NoLeader::NoneKnown)),
             Err(_) => Err(ReadError::Timeout),
         }
     }
 }
 
-fn no_leader() -> ReadError {
-    ReadError::NoLeader { retry_after_ms: RETRY_AFTER_NO_LEADER.as_millis().try_into().expect("half a second") }
+fn no_leader(why: NoLeader) -> ReadError {
+    ReadError::NoLeader { retry_after_ms: RETRY_AFTER_NO_LEADER.as_millis().try_into().expect("half a second"), why }
 }

@@ -39,7 +39,7 @@ use super::reply::Reply;
 use super::request::Call;
 use super::wire::Name;
 use crate::domain::id::EventId;
-use crate::service::ReadError;
+use crate::service::{NoLeader, ReadError};
 use crate::watch::{Joined, Point, StartError, Subject};
 use feed::Feed;
 use message::{EventStreamLine, GroupStreamLine};
@@ -106,7 +106,7 @@ async fn open(api: Api, mut call: Call, subject: Subject, route: &'static str) -
     let hub = api.service().hub();
     if !hub.ready(call.deadline()?).await {
         let retry_after_ms = u64::try_from(RETRY_AFTER.as_millis()).expect("a second");
-        return Err(ReadError::NoLeader { retry_after_ms }.into());
+        return Err(ReadError::NoLeader { retry_after_ms, why: NoLeader::Recovering }.into());
     }
     // The topic first, then the state: nothing that comes after the state is missed.
     let joined = hub.join(subject.clone());

@@ -6,7 +6,7 @@ use super::canned::{answer, ask, get, router, send, unreached, voiding, with};
 use crate::domain::id::Key;
 use crate::domain::outcome::{Code, Outcome, Rejection, Verdict};
 use crate::domain::value::{Millis, Version};
-use crate::service::ServiceError;
+use crate::service::{NoLeader, ServiceError};
 
 const VOID: &str = "/v1/outcomes/k/void";
 
@@ -131,7 +131,13 @@ async fn what_was_not_decided_says_when_to_try_again() {
             Some("2"),
             "not_applied",
         ),
-        (ServiceError::NoLeader { retry_after_ms: 1 }, 503, "no_leader", Some("1"), "not_applied"),
+        (
+            ServiceError::NoLeader { retry_after_ms: 1, why: NoLeader::NoneKnown },
+            503,
+            "no_leader",
+            Some("1"),
+            "not_applied",
+        ),
         (ServiceError::Unknown, 504, "unknown", None, "unknown"),
         (ServiceError::KeyReused, 422, "key_reused", None, "not_applied"),
     ];

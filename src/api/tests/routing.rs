@@ -13,6 +13,7 @@ const CONTRACT: &[(&str, &str)] = &[
     ("delete", "/v1/events/{event}"),
     ("delete", "/v1/webhooks/{webhook}"),
     ("get", "/docs"),
+    ("get", "/docs/"),
     ("get", "/docs/{file}"),
     ("get", "/livez"),
     ("get", "/metrics"),
@@ -131,6 +132,8 @@ async fn the_page_of_the_document_needs_nothing_from_elsewhere() {
     let page = get(&router, "/docs").await;
     assert_eq!(page.status, 200);
     assert!(page.text.contains("<base href=\"/docs/\">"), "{}", page.text);
+    let slash = get(&router, "/docs/").await;
+    assert_eq!((slash.status, slash.header("location")), (308, Some("/docs")));
     assert!(!page.text.contains("https://") && !page.text.contains("http://"), "{}", page.text);
     let files: Vec<&str> =
         page.text.split(['"', '\'']).filter(|part| part.starts_with("./") || part.ends_with(".css")).collect();

@@ -121,6 +121,8 @@ impl Buyer {
     /// Reserve, then book. Each under one key until its answer is definite.
     async fn purchase(&mut self, target: &Target, quantity: u64) -> Result<u64, Refused> {
         self.attempt += 1;
+        let shop = self.shop.clone();
+        let _under_way = shop.under_way();
         let name = format!("rush-{}-{}-{}-{}", self.shop.run, self.number, self.round, self.attempt);
         let wish = match &target.pool {
             Some(pool) => Reserve::pool(pool, quantity),
@@ -179,7 +181,7 @@ impl Buyer {
 
 fn standstill() -> Ending {
     let waited = STANDSTILL.as_secs();
-    Ending::Failed(format!("nobody bought anything for {waited} s, but units are left; does someone hold them?"))
+    Ending::Failed(format!("nobody bought anything for {waited} s, but units are left"))
 }
 
 /// What a definite refusal means to a buyer.

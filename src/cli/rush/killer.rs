@@ -40,7 +40,7 @@ impl Killer {
 
     /// Until the sale ends; the number of leaders killed.
     pub(super) async fn run(self, shop: Arc<Shop>, mut selling: watch::Receiver<bool>) -> u64 {
-        let for_sale = shop.capacity.saturating_sub(shop.booked_before);
+        let for_sale = shop.before.available;
         let mut kills = 0;
         let mut last = Instant::now();
         loop {

@@ -4,12 +4,13 @@
 //! round 1: buyer 1 … buyer n ─ each buys once, or is told "sold out" ─┐
 //! round 2: the same buyers as new customers, if anything is left ─────┤ … until every target is sold out
 //!          killer: kill -9 the leader now and then, only meanwhile ───┘
-//! audit (linearizable): sold = capacity, oversold 0, and the buyers' own receipts add up to the same
+//! audit (linearizable): sold + held by others before = capacity, oversold 0, and the buyers' own receipts add up to the same
 //! ```
 //!
 //! Invariants: an unknown answer is pursued under its key until it is definite, so a receipt is never guessed; "sold
-//! out" is only believed when a single unit was refused *and* a linearizable read finds nothing free and nothing held,
-//! since a hold may come back. Nothing is ever given back in a rush, so sold out then is for good.
+//! out" is only believed when a single unit was refused *and* a linearizable read finds nothing free and nothing held
+//! by a buyer of the rush, since such a hold may come back. Nothing is ever given back in a rush, so sold out then is for
+//! good. What others hold or blocked before is not for sale; if such a hold ends in time, its units are sold too.
 //!
 //! Lacks on purpose: other traffic. Someone else who sells at the same time makes the receipts differ from the audit.
 

@@ -6,7 +6,7 @@ use lastseat_client::Audit;
 use serde_json::{Value, json};
 
 use super::buyer::Ending;
-use super::shop::Shop;
+use super::shop::{Shop, held_by_others};
 
 /// Reasons shown; the rest are counted.
 const REASONS_SHOWN_MAX: usize = 5;
@@ -77,24 +77,32 @@ impl Report {
 
     /// Everything that does not add up; empty: the promise holds.
     pub(super) fn complaints(&self, shop: &Shop, audit: &Audit) -> Vec<String> {
-        self.judge(shop.booked_before, shop.orders_before + shop.orders(), audit)
+        self.judge(&shop.before, shop.orders(), audit)
     }
 
-    fn judge(&self, booked_before: u64, orders: u64, audit: &Audit) -> Vec<String> {
+    /// What others held before may have ended meanwhile: booked by them, sold by this rush, or free at the very end.
+    fn judge(&self, before: &Audit, orders: u64, audit: &Audit) -> Vec<String> {
         let mut wrong = Vec::new();
         let mut expect = |fine: bool, text: String| {
             if !fine {
                 wrong.push(text);
             }
         };
-        expect(audit.booked == audit.capacity, format!("sold {} of a capacity of {}", audit.booked, audit.capacity));
+        let not_for_sale = before.held + before.blocked;
+        let unsold = audit.capacity.saturating_sub(audit.booked);
+        let others = if not_for_sale > 0 { format!(", {not_for_sale} not for sale") } else { String::new() };
+        expect(unsold <= not_for_sale, format!("sold {} of a capacity of {}{others}", audit.booked, audit.capacity));
         expect(audit.oversold == 0, format!("oversold {}", audit.oversold));
         for violation in &audit.violations {
             expect(false, format!("violation: {violation}"));
         }
-        let receipts = booked_before + self.receipts();
-        expect(receipts == audit.booked, format!("receipts for {receipts} units, the audit counts {}", audit.booked));
-        expect(orders == audit.orders, format!("receipts for {orders} orders, the audit counts {}", audit.orders));
+        let receipts = before.booked + self.receipts();
+        let theirs = audit.booked.checked_sub(receipts);
+        let fine = theirs.is_some_and(|units| units <= before.held);
+        expect(fine, format!("receipts for {receipts} units, the audit counts {}", audit.booked));
+        let orders = before.orders + orders;
+        let fine = orders == audit.orders || (theirs.is_some_and(|units| units > 0) && orders < audit.orders);
+        expect(fine, format!("receipts for {orders} orders, the audit counts {}", audit.orders));
         expect(self.unknown == 0, format!("{} buyers without a definite answer", self.unknown));
         expect(self.failed == 0, format!("{} buyers failed", self.failed));
         let definite = self.with_seats() + self.told_sold_out();
@@ -125,17 +133,27 @@ impl Report {
             ("time", format!("{:.2} s", self.elapsed.as_secs_f64())),
             ("bookings", format!("{} ({:.0}/s)", shop.orders(), self.per_second(shop.orders()))),
         ];
-        if shop.booked_before > 0 {
-            rows.insert(1, ("sold before", shop.booked_before.to_string()));
+        for (name, units) in
+            [("blocked", audit.blocked), ("held by others", audit.held), ("sold before", shop.before.booked)]
+        {
+            if units > 0 {
+                rows.insert(1, (name, units.to_string()));
+            }
         }
-        rows.into_iter().map(|(name, value)| format!("{name:<21} {value}\n")).collect()
+        let mut text: String = rows.into_iter().map(|(name, value)| format!("{name:<21} {value}\n")).collect();
+        if audit.held > 0 {
+            text.push_str(&format!("{}: not for sale\n", held_by_others(audit.held)));
+        }
+        text
     }
 
     pub(super) fn json(&self, shop: &Shop, audit: &Audit, complaints: &[String]) -> Value {
         json!({
             "event": shop.event,
             "sold": audit.booked,
-            "sold_before": shop.booked_before,
+            "sold_before": shop.before.booked,
+            "held_by_others": audit.held,
+            "blocked": audit.blocked,
             "capacity": audit.capacity,
             "oversold": audit.oversold,
             "violations": audit.violations,
@@ -182,13 +200,32 @@ mod tests {
 
     #[test]
     fn a_sale_that_adds_up_has_no_complaint() {
-        assert_eq!(sold().judge(0, 2, &audit(5)), Vec::<String>::new());
+        assert_eq!(sold().judge(&before(0), 2, &audit(5)), Vec::<String>::new());
+    }
+
+    /// Five units, so many of them held by others.
+    fn before(held: u64) -> Audit {
+        Audit { orders: 0, held, available: 5 - held, ..audit(0) }
+    }
+
+    #[test]
+    fn what_others_hold_is_not_for_sale() {
+        let mut report = Report::new(1);
+        report.note(0, Ending::Bought { units: 3 });
+        let end = |booked, held, orders| Audit { held, orders, available: 5 - booked - held, ..audit(booked) };
+        // Still held; booked by its owner; just ended.
+        for fine in [end(3, 2, 1), end(5, 0, 2), end(3, 0, 1)] {
+            assert_eq!(report.judge(&before(2), 1, &fine), Vec::<String>::new());
+        }
+        assert_ne!(report.judge(&before(1), 1, &end(3, 2, 1)), Vec::<String>::new());
+        assert_ne!(report.judge(&before(2), 1, &end(2, 2, 1)), Vec::<String>::new());
+        assert_ne!(report.judge(&before(2), 1, &end(3, 2, 2)), Vec::<String>::new());
     }
 
     #[test]
     fn everything_that_does_not_add_up_is_said() {
         let one = |report: &Report, orders, audit: &Audit, expected: &str| {
-            let wrong = report.judge(0, orders, audit);
+            let wrong = report.judge(&before(0), orders, audit);
             assert!(wrong.iter().any(|text| text.contains(expected)), "{expected}: {wrong:?}");
         };
         one(&sold(), 2, &audit(4), "sold 4 of a capacity of 5");

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use lastseat_client::{Client, Event, ReadError};
+use lastseat_client::{Audit, Client, Event, ReadError};
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
@@ -27,9 +27,9 @@ pub(super) struct Target {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Left {
     Free,
-    /// Others hold it, and it may come back.
+    /// Held, by a buyer of this rush for all that is known: it may come back.
     OnlyHeld,
-    /// Sold out for good.
+    /// Sold out for good, but for what others hold.
     Nothing,
 }
 
@@ -42,18 +42,37 @@ pub(super) struct Shop {
     pub(super) most: u64,
     /// The longest a buyer takes to pay.
     pub(super) paying: std::time::Duration,
-    pub(super) capacity: u64,
-    /// Units that were booked before the rush.
-    pub(super) booked_before: u64,
-    pub(super) orders_before: u64,
+    /// The event before the rush. What is held or blocked in it is others', and not for sale.
+    pub(super) before: Audit,
     targets: Vec<Target>,
     pub(super) requests: Semaphore,
     booked: AtomicU64,
     orders: AtomicU64,
     pub(super) retries: AtomicU64,
     shared: AtomicUsize,
-    last_look: tokio::sync::Mutex<Option<(Instant, Event)>>,
+    /// Purchases that began and that ended, in any way. While the numbers are equal no unit is held by this rush.
+    begun: AtomicU64,
+    ended: AtomicU64,
+    last_look: tokio::sync::Mutex<Option<Look>>,
     last_progress: Mutex<Instant>,
+}
+
+/// What a look found.
+#[derive(Clone)]
+struct Look {
+    asked: Instant,
+    event: Event,
+    /// No purchase of this rush was under way: what is held is others'.
+    quiet: bool,
+}
+
+/// A purchase under way: from before its reserve until its units are booked or certainly not held.
+pub(super) struct UnderWay<'a>(&'a Shop);
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.ended.fetch_add(1, Ordering::SeqCst);
+    }
 }
 
 impl Shop {
@@ -65,10 +84,11 @@ impl Shop {
         if !event.on_sale {
             return Err(Failure::new(exit::REJECTED, format!("event {:?} is not on sale; put it on sale", args.event)));
         }
-        if audit.available == 0 && audit.held == 0 {
+        if audit.available == 0 {
+            let held = if audit.held > 0 { format!(" ({})", held_by_others(audit.held)) } else { String::new() };
             return Err(Failure::new(
                 exit::REJECTED,
-                format!("event {:?} has nothing left to sell; make or import another", args.event),
+                format!("event {:?} has nothing left to sell{held}; make or import another", args.event),
             ));
         }
         let seats = (event.seats.total > 0).then_some(None);
@@ -79,9 +99,7 @@ impl Shop {
             paying: args.paying(),
             run: crate::service::stamp::timely_uuid().simple().to_string(),
             most: args.max_per_buyer.min(event.limits.per_customer.unwrap_or(u64::MAX)).max(1),
-            capacity: audit.capacity,
-            booked_before: audit.booked,
-            orders_before: audit.orders,
+            before: audit,
             targets: seats.into_iter().chain(pools).map(target).collect(),
             event: args.event.clone(),
             requests: Semaphore::new(REQUESTS_MAX),
@@ -89,6 +107,8 @@ impl Shop {
             orders: AtomicU64::new(0),
             retries: AtomicU64::new(0),
             shared: AtomicUsize::new(0),
+            begun: AtomicU64::new(0),
+            ended: AtomicU64::new(0),
             last_look: tokio::sync::Mutex::new(None),
             last_progress: Mutex::new(Instant::now()),
         })
@@ -112,6 +132,12 @@ impl Shop {
 
     pub(super) fn sold_out(&self) -> bool {
         self.targets.iter().all(Target::is_sold_out)
+    }
+
+    /// Begins a purchase.
+    pub(super) fn under_way(&self) -> UnderWay<'_> {
+        self.begun.fetch_add(1, Ordering::SeqCst);
+        UnderWay(self)
     }
 
     /// A receipt.
@@ -143,23 +169,39 @@ impl Shop {
         let asked = Instant::now();
         let mut last = self.last_look.lock().await;
         // Sold out only ever goes from false to true, so a look a little older is as true as a new one.
-        let fresh = last.as_ref().filter(|(begun, _)| *begun + LOOK_SHARED >= asked);
-        let event = match fresh {
-            Some((_, event)) => event.clone(),
+        let fresh = last.as_ref().filter(|look| look.asked + LOOK_SHARED >= asked);
+        let look = match fresh {
+            Some(look) => look.clone(),
             None => {
-                let event = self.client.event(&self.event).send().await?;
-                *last = Some((asked, event.clone()));
-                event
+                let look = self.look_anew(asked).await?;
+                *last = Some(look.clone());
+                look
             }
         };
         drop(last);
         for target in &self.targets {
-            if target.left(&event) == Left::Nothing {
+            if target.left(&look) == Left::Nothing {
                 target.sold_out.store(true, Ordering::Relaxed);
             }
         }
-        Ok(target.left(&event))
+        Ok(target.left(&look))
     }
+
+    /// Quiet is a look during which no purchase was under way, none that began and ended meanwhile either: its hold
+    /// could have been seen, and have come back since.
+    async fn look_anew(&self, asked: Instant) -> Result<Look, ReadError> {
+        // In this order: equal numbers then mean that nothing was under way in between.
+        let ended = self.ended.load(Ordering::SeqCst);
+        let begun = self.begun.load(Ordering::SeqCst);
+        let event = self.client.event(&self.event).send().await?;
+        let quiet = begun == ended && begun == self.begun.load(Ordering::SeqCst);
+        Ok(Look { asked, event, quiet })
+    }
+}
+
+/// What a person is told of them.
+pub(super) fn held_by_others(units: u64) -> String {
+    if units == 1 { "1 unit is held by others".to_owned() } else { format!("{units} units are held by others") }
 }
 
 impl Target {
@@ -167,7 +209,8 @@ impl Target {
         self.sold_out.load(Ordering::Relaxed)
     }
 
-    fn left(&self, event: &Event) -> Left {
+    fn left(&self, look: &Look) -> Left {
+        let event = &look.event;
         let (free, held) = match &self.pool {
             None => (event.seats.free, event.seats.held),
             Some(id) => {
@@ -177,6 +220,7 @@ impl Target {
         };
         match (free, held) {
             (0, 0) => Left::Nothing,
+            (0, _) if look.quiet => Left::Nothing,
             (0, _) => Left::OnlyHeld,
             _ => Left::Free,
         }

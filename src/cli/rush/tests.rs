@@ -175,6 +175,15 @@ async fn more_buyers_than_seats_are_all_told() {
 }
 
 #[tokio::test]
+async fn what_others_hold_is_left_to_them() {
+    let counter = Counter { free: 40, held: 2, neighbours: 4, ..Counter::default() };
+    let (result, counter) = rush(counter, &["--buyers", "30"]).await;
+    assert_eq!(result, Ok(()));
+    let counter = counter.lock();
+    assert_eq!((counter.free, counter.held, counter.booked), (0, 2, 40));
+}
+
+#[tokio::test]
 async fn an_oversell_fails_the_rush() {
     let counter = Counter { free: 20, neighbours: 4, oversells: true, ..Counter::default() };
     let (result, _) = rush(counter, &["--buyers", "10"]).await;

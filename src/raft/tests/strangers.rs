@@ -21,6 +21,15 @@ async fn a_member_is_added_and_another_removed_for_ever() {
     let gone = cluster.followers(leader)[0];
     let id = cluster.nodes[gone].id;
     cluster.nodes[leader].raft().remove_member(id).await.unwrap();
+    eventually("the removed node knows it", || cluster.nodes[gone].raft().view().removed).await;
+    let asked = Instant::now();
+    let read = cluster.nodes[gone].raft().read_barrier(soon()).await;
+    assert!(matches!(read, Err(BarrierError::Removed)) && asked.elapsed() < Duration::from_secs(1), "{read:?}");
+    assert!(!cluster.nodes[leader].raft().view().removed);
+    cluster.nodes[gone].stop().await;
+    // Even if it hears it from the others alone, after a restart.
+    cluster.nodes[gone].start().await;
+    eventually("it knows it again", || cluster.nodes[gone].raft().view().removed).await;
     cluster.nodes[gone].stop().await;
     cluster.nodes[gone].wipe();
     cluster.nodes[gone].start().await;
