@@ -310,8 +310,8 @@ fn long_log(closed: bool) -> LogFolder {
     let log = wal.group(GROUP);
     for i in 0..200 {
         append(&log, i * 4, 4);
-        if i % 40 == 39 {
-            wait(|done| log.purge(log.log_id(i * 4 - 60).unwrap(), done));
+        if i % 20 == 19 && i < 120 {
+            wait(|done| log.purge(log.log_id(i * 4 - 30).unwrap(), done));
         }
     }
     assert!(wal.stats().recycled > 2, "{:?}", wal.stats());

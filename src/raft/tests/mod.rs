@@ -1,6 +1,7 @@
 //! Whole nodes on loopback, in one process, each with a folder of its own.
 #![allow(clippy::unwrap_used)]
 
+mod apart;
 mod cluster;
 mod formats;
 mod partition;
