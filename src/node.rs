@@ -194,8 +194,12 @@ fn open_data(config: &NodeConfig) -> Result<Data, String> {
     let on_fatal: Arc<dyn Fn(String) + Send + Sync> = Arc::new(die);
     let (identity, lock) =
         Identity::open(&config.data, config.node_id, stamp::fresh_uuid()).map_err(|e| e.to_string())?;
-    let options =
-        WalOptions { segment_bytes: WAL_SEGMENT_BYTES, cache_bytes: WAL_CACHE_BYTES, on_fatal: on_fatal.clone() };
+    let options = WalOptions {
+        segment_bytes: WAL_SEGMENT_BYTES,
+        cache_bytes: WAL_CACHE_BYTES,
+        kept: identity.cluster_id.is_some(),
+        on_fatal: on_fatal.clone(),
+    };
     let wal = Wal::open(&config.data.join("wal"), options).map_err(|e| e.to_string())?;
     let first_log_index = wal.group(GROUP).state().last_purged.map_or(0, |purged| purged.index + 1);
     let options = StateOptions { sled_cache_bytes: SLED_CACHE_BYTES, history_max: config.retention.changes, on_fatal };

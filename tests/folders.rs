@@ -110,6 +110,20 @@ async fn folder_without_its_identity_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn folder_without_its_log_is_refused() {
+    let _turn = turn().await;
+    let lost = |cluster: &mut Cluster| fs::remove_dir_all(cluster.plans[&1].data.join("wal")).unwrap();
+    refused(lost, &["write-ahead log", "is missing", "under a new node id"]).await;
+    let all_but_its_identity = |cluster: &mut Cluster| {
+        let data = &cluster.plans[&1].data;
+        fs::remove_dir_all(data.join("wal")).unwrap();
+        fs::remove_dir_all(data.join("state")).unwrap();
+        fs::remove_file(data.join("wal.newest")).unwrap();
+    };
+    refused(all_but_its_identity, &["write-ahead log", "is missing", "under a new node id"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn folder_in_use_is_refused() {
     let _turn = turn().await;
     let cluster = Cluster::of(1).await;

@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use lastseat::storage::GROUP;
-use lastseat::storage::wal::{Done, Wal, WalEntry, WalError, WalGroup};
-use wal_child::files::quick_folder;
+use lastseat::storage::wal::{Done, Wal, WalEntry, WalError, WalGroup, WalOptions};
+use wal_child::files::{LogFolder, copy_log, newest_of};
 use wal_child::{Rng, entry, options};
 
 /// In memory where there is such a place: the damage is done here, not by the disk.
@@ -25,15 +25,6 @@ fn wait(act: impl FnOnce(Done)) {
 
 fn append(log: &WalGroup, from: u64, many: u64) {
     wait(|done| log.append((from..from + many).map(|i| entry(i, 1)).collect(), done));
-}
-
-/// The log's files as a crash would leave them now.
-fn snapshot(dir: &Path) -> tempfile::TempDir {
-    let copy = quick_folder();
-    for file in segments(dir) {
-        fs::copy(&file, copy.path().join(file.file_name().unwrap())).unwrap();
-    }
-    copy
 }
 
 fn segments(dir: &Path) -> Vec<PathBuf> {
@@ -84,17 +75,17 @@ fn difference(before: &[u8], after: &[u8]) -> std::ops::Range<usize> {
 }
 
 /// A log before and after one more batch of ten entries, both as left by a crash.
-fn around_a_batch() -> (tempfile::TempDir, tempfile::TempDir) {
-    let dir = quick_folder();
+fn around_a_batch() -> (LogFolder, LogFolder) {
+    let dir = LogFolder::new();
     let wal = Wal::open(dir.path(), options()).unwrap();
     let log = wal.group(GROUP);
     for i in 0..5 {
         append(&log, i * 4, 4);
     }
     std::thread::sleep(Duration::from_millis(30)); // long enough for a mark, which the next batch overwrites
-    let before = snapshot(dir.path());
+    let before = copy_log(dir.path());
     append(&log, 20, 10);
-    (before, snapshot(dir.path()))
+    (before, copy_log(dir.path()))
 }
 
 #[test]
@@ -105,7 +96,7 @@ fn a_file_cut_anywhere_in_the_last_batch_opens_with_all_before_it() {
     let whole = fs::read(new).unwrap();
     // The frame's first bytes are those of the mark it overwrote.
     for length in last.start / 8 * 8..last.end {
-        let dir = quick_folder();
+        let dir = LogFolder::new();
         fs::write(dir.path().join(new.file_name().unwrap()), &whole[..length]).unwrap();
         let count = open_and_count(dir.path()).unwrap();
         assert!(count == 20 || (count == 30 && length > last.end - 8), "{count} entries of a file of {length} bytes");
@@ -129,7 +120,7 @@ fn a_batch_of_which_any_sectors_reached_the_disk_is_dropped_or_kept_whole() {
             let range = sector * 512..(sector + 1) * 512;
             torn[range.clone()].copy_from_slice(&new[range]);
         }
-        let dir = quick_folder();
+        let dir = LogFolder::new();
         fs::write(dir.path().join(&name), &torn).unwrap();
         let count = open_and_count(dir.path()).unwrap();
         assert_eq!(count, if chosen.len() == sectors.len() { 30 } else { 20 }, "sectors {chosen:?} of {sectors:?}");
@@ -138,20 +129,20 @@ fn a_batch_of_which_any_sectors_reached_the_disk_is_dropped_or_kept_whole() {
 
 #[test]
 fn a_flipped_bit_is_refused_or_costs_at_most_the_last_batch_and_is_never_served() {
-    let dir = quick_folder();
+    let dir = LogFolder::new();
     let wal = Wal::open(dir.path(), options()).unwrap();
     let log = wal.group(GROUP);
     for i in 0..100 {
         append(&log, i * 4, 4);
     }
-    let crashed = snapshot(dir.path());
+    let crashed = copy_log(dir.path());
     wal.close().unwrap();
     assert!(segments(dir.path()).len() > 2);
     let mut rng = Rng(3);
     let (mut refused, mut harmless) = (0, 0);
     for round in 0..400 {
         let source = if round % 2 == 0 { crashed.path() } else { dir.path() };
-        let copy = snapshot(source);
+        let copy = copy_log(source);
         let files = segments(copy.path());
         let file = &files[rng.below(files.len() as u64) as usize];
         let at = rng.below(fs::metadata(file).unwrap().len());
@@ -173,18 +164,18 @@ fn a_flipped_bit_is_refused_or_costs_at_most_the_last_batch_and_is_never_served(
 
 #[test]
 fn after_a_clean_close_even_the_last_batch_may_not_be_damaged() {
-    let dir = quick_folder();
+    let dir = LogFolder::new();
     let wal = Wal::open(dir.path(), options()).unwrap();
     append(&wal.group(GROUP), 0, 4);
-    let before = snapshot(dir.path());
+    let before = copy_log(dir.path());
     append(&wal.group(GROUP), 4, 4);
-    let after = snapshot(dir.path());
+    let after = copy_log(dir.path());
     wal.close().unwrap();
     let name = segments(dir.path())[0].file_name().unwrap().to_owned();
     let read = |dir: &Path| fs::read(dir.join(&name)).unwrap();
     let last = difference(&read(before.path()), &read(after.path()));
     for at in last.step_by(7).take(100) {
-        let copy = snapshot(dir.path());
+        let copy = copy_log(dir.path());
         flip(&copy.path().join(&name), at as u64);
         // Bytes that only pad are not covered.
         if let Ok(count) = open_and_count(copy.path()) {
@@ -195,18 +186,18 @@ fn after_a_clean_close_even_the_last_batch_may_not_be_damaged() {
 
 #[test]
 fn an_idle_log_protects_its_last_batch_without_a_clean_close() {
-    let dir = quick_folder();
+    let dir = LogFolder::new();
     let wal = Wal::open(dir.path(), options()).unwrap();
     append(&wal.group(GROUP), 0, 4);
     std::thread::sleep(Duration::from_millis(100));
-    let copy = snapshot(dir.path());
+    let copy = copy_log(dir.path());
     flip(&segments(copy.path())[0], 4096 + 40 + 1);
     assert!(refusal(copy.path()).contains("at byte 4136"));
 }
 
 #[test]
 fn a_missing_segment_is_refused() {
-    let dir = quick_folder();
+    let dir = LogFolder::new();
     let wal = Wal::open(dir.path(), options()).unwrap();
     for i in 0..100 {
         append(&wal.group(GROUP), i * 4, 4);
@@ -215,13 +206,13 @@ fn a_missing_segment_is_refused() {
     let files = segments(dir.path());
     assert!(files.len() >= 3);
     for gone in &files[..files.len() - 1] {
-        let copy = snapshot(dir.path());
+        let copy = copy_log(dir.path());
         fs::remove_file(copy.path().join(gone.file_name().unwrap())).unwrap();
         let why = refusal(copy.path());
         assert!(why.contains("is not there") || why.contains("are in no segment"), "{why}");
     }
     // Swapped files are noticed too.
-    let copy = snapshot(dir.path());
+    let copy = copy_log(dir.path());
     let files = segments(copy.path());
     fs::rename(&files[0], copy.path().join("x")).unwrap();
     fs::rename(&files[1], &files[0]).unwrap();
@@ -231,14 +222,14 @@ fn a_missing_segment_is_refused() {
 
 #[test]
 fn an_older_segment_cut_short_is_refused() {
-    let dir = quick_folder();
+    let dir = LogFolder::new();
     let wal = Wal::open(dir.path(), options()).unwrap();
     for i in 0..100 {
         append(&wal.group(GROUP), i * 4, 4);
     }
     wal.close().unwrap();
     for length in [0, 50, 100, 4096, 5000, 30_000] {
-        let copy = snapshot(dir.path());
+        let copy = copy_log(dir.path());
         let file = &segments(copy.path())[0];
         OpenOptions::new().write(true).open(file).unwrap().set_len(length).unwrap();
         assert!(refusal(copy.path()).contains("0000000000000001.wal"));
@@ -247,7 +238,7 @@ fn an_older_segment_cut_short_is_refused() {
 
 #[test]
 fn what_half_made_files_a_crash_leaves_is_cleared() {
-    let dir = quick_folder();
+    let dir = LogFolder::new();
     let wal = Wal::open(dir.path(), options()).unwrap();
     append(&wal.group(GROUP), 0, 4);
     wal.close().unwrap();
@@ -261,7 +252,7 @@ fn what_half_made_files_a_crash_leaves_is_cleared() {
 
 #[test]
 fn a_recycled_segment_never_brings_old_records_back() {
-    let dir = quick_folder();
+    let dir = LogFolder::new();
     let wal = Wal::open(dir.path(), options()).unwrap();
     let log = wal.group(GROUP);
     let mut rng = Rng(11);
@@ -274,10 +265,10 @@ fn a_recycled_segment_never_brings_old_records_back() {
         }
         if i % 3 == 0 && wal.stats().recycled > 2 {
             // The newest segment holds a live start and an old rest; cut the live part anywhere.
-            let copy = snapshot(dir.path());
+            let copy = copy_log(dir.path());
             let last = Wal::open(copy.path(), options()).unwrap().group(GROUP).state().last;
             assert_eq!(last.unwrap().index, i * 4 + 3, "the old rest was taken for more of the log, or for damage");
-            let copy = snapshot(dir.path());
+            let copy = copy_log(dir.path());
             let newest = segments(copy.path()).pop().unwrap();
             let bytes = fs::read(&newest).unwrap();
             let at = 4096 + rng.below(bytes.len() as u64 - 4096 - 64);
@@ -298,7 +289,7 @@ fn a_recycled_segment_never_brings_old_records_back() {
 
 #[test]
 fn a_log_written_by_a_newer_version_is_refused_with_advice() {
-    let dir = quick_folder();
+    let dir = LogFolder::new();
     let wal = Wal::open(dir.path(), options()).unwrap();
     wait(|done| wal.group(GROUP).append(vec![WalEntry { id: entry(0, 1).id, payload: Bytes::new() }], done));
     wal.close().unwrap();
@@ -310,4 +301,103 @@ fn a_log_written_by_a_newer_version_is_refused_with_advice() {
     fs::write(path, bytes).unwrap();
     let Err(WalError::NewerFormat(why)) = Wal::open(dir.path(), options()) else { panic!("must be refused") };
     assert!(why.contains("newer version of lastseat") && why.contains("Start this node"), "{why}");
+}
+
+/// A log of several segments, some recycled, closed or not.
+fn long_log(closed: bool) -> LogFolder {
+    let dir = LogFolder::new();
+    let wal = Wal::open(dir.path(), options()).unwrap();
+    let log = wal.group(GROUP);
+    for i in 0..200 {
+        append(&log, i * 4, 4);
+        if i % 20 == 19 && i < 120 {
+            wait(|done| log.purge(log.log_id(i * 4 - 30).unwrap(), done));
+        }
+    }
+    assert!(wal.stats().recycled > 2, "{:?}", wal.stats());
+    let crashed = copy_log(dir.path());
+    wal.close().unwrap();
+    if closed { dir } else { crashed }
+}
+
+#[test]
+fn a_log_that_lost_its_newest_segments_is_refused_and_never_begun_anew() {
+    for closed in [false, true] {
+        let whole = long_log(closed);
+        let count = segments(whole.path()).len();
+        assert!(count > 1);
+        for lost in 1..=count {
+            let copy = copy_log(whole.path());
+            for segment in segments(copy.path()).iter().rev().take(lost) {
+                fs::remove_file(segment).unwrap();
+            }
+            let why = refusal(copy.path());
+            assert!(why.contains("is missing") && why.contains("was the newest"), "{why}");
+            assert!(why.contains("under a new node id"), "{why}");
+            assert_eq!(segments(copy.path()).len(), count - lost, "left alone");
+        }
+        fs::remove_dir_all(whole.path()).unwrap();
+        assert!(refusal(whole.path()).contains("there is no segment"));
+    }
+}
+
+#[test]
+fn a_log_known_to_have_held_something_is_refused_without_the_number_of_its_newest_segment() {
+    let kept = || WalOptions { kept: true, ..options() };
+    let refused = |dir: &Path| match Wal::open(dir, kept()) {
+        Err(WalError::Corrupt(why)) => assert!(why.contains("is missing") && why.contains("new node id"), "{why}"),
+        other => panic!("not refused: {:?}", other.map(drop)),
+    };
+    let dir = long_log(true);
+    Wal::open(dir.path(), kept()).unwrap().close().unwrap();
+    fs::remove_file(newest_of(dir.path())).unwrap();
+    refused(dir.path());
+    fs::remove_dir_all(dir.path()).unwrap();
+    refused(dir.path());
+}
+
+#[test]
+fn a_first_start_cut_short_between_any_two_steps_can_be_repeated() {
+    // No folder; an empty one; a segment without its number.
+    let dir = LogFolder::new();
+    fs::remove_dir(dir.path()).unwrap();
+    assert_eq!(open_and_count(dir.path()).unwrap(), 0);
+    assert_eq!(open_and_count(LogFolder::new().path()).unwrap(), 0);
+    let dir = LogFolder::new();
+    Wal::open(dir.path(), options()).unwrap();
+    fs::remove_file(newest_of(dir.path())).unwrap();
+    assert_eq!(open_and_count(dir.path()).unwrap(), 0);
+    assert!(newest_of(dir.path()).exists());
+    // And a later one, between a new segment and its number.
+    let whole = long_log(false);
+    let known = fs::read(newest_of(whole.path())).unwrap();
+    let before = u32::from_le_bytes(known[12..16].try_into().unwrap()) - 1;
+    let mut bytes = known.clone();
+    bytes[12..16].copy_from_slice(&before.to_le_bytes());
+    let crc = crc32c::crc32c(&bytes[..16]).to_le_bytes();
+    bytes[16..].copy_from_slice(&crc);
+    fs::write(newest_of(whole.path()), bytes).unwrap();
+    Wal::open(whole.path(), options()).unwrap();
+    assert_eq!(fs::read(newest_of(whole.path())).unwrap(), known);
+}
+
+#[test]
+fn a_damaged_number_of_the_newest_segment_is_refused() {
+    let dir = long_log(true);
+    let path = newest_of(dir.path());
+    let whole = fs::read(&path).unwrap();
+    for at in 0..whole.len() {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 0x10;
+        fs::write(&path, bytes).unwrap();
+        assert!(refusal(dir.path()).contains("wal.newest"));
+        fs::write(&path, &whole[..at]).unwrap();
+        assert!(refusal(dir.path()).contains("wal.newest"));
+    }
+    let mut newer = whole[..16].to_vec();
+    newer[8] = 2;
+    newer.extend(*b"more");
+    newer.extend(crc32c::crc32c(&newer).to_le_bytes());
+    fs::write(&path, newer).unwrap();
+    assert!(matches!(Wal::open(dir.path(), options()), Err(WalError::NewerFormat(_))));
 }

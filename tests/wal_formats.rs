@@ -17,8 +17,8 @@ fn golden() -> PathBuf {
 }
 
 fn open(dir: &Path) -> Wal {
-    Wal::open(dir, WalOptions { segment_bytes: 16 << 10, cache_bytes: 0, on_fatal: Arc::new(|why| panic!("{why}")) })
-        .unwrap()
+    let on_fatal = Arc::new(|why| panic!("{why}"));
+    Wal::open(&dir.join("wal"), WalOptions { segment_bytes: 16 << 10, cache_bytes: 0, kept: false, on_fatal }).unwrap()
 }
 
 fn wait(act: impl FnOnce(Done)) {
@@ -41,9 +41,11 @@ fn a_log_of_version_1_opens() {
         write_golden();
     }
     let dir = tempfile::tempdir().unwrap();
+    let log_dir = dir.path().join("wal");
+    fs::create_dir(&log_dir).unwrap();
     for item in fs::read_dir(golden()).unwrap() {
         let path = item.unwrap().path();
-        fs::copy(&path, dir.path().join(path.file_name().unwrap())).unwrap();
+        fs::copy(&path, log_dir.join(path.file_name().unwrap())).unwrap();
     }
     let wal = open(dir.path());
     let log = wal.group(GroupId(0));
@@ -78,7 +80,7 @@ fn write_golden() {
     log.save_committed(Some(id(2, 120)));
     wal.close().unwrap();
     fs::create_dir_all(golden()).unwrap();
-    for item in fs::read_dir(dir.path()).unwrap() {
+    for item in fs::read_dir(dir.path().join("wal")).unwrap() {
         let path = item.unwrap().path();
         if path.extension().is_some_and(|e| e == "wal") {
             // What follows is zeros; a file that ends early reads the same.

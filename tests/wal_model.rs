@@ -9,6 +9,7 @@ use std::path::Path;
 use std::sync::{Arc, mpsc};
 
 use bytes::Bytes;
+use files::{LogFolder, copy_log};
 use lastseat::storage::wal::{Done, Wal, WalEntry, WalGroup, WalOptions, WalState};
 use lastseat::storage::{GroupId, LogId};
 use proptest::prelude::*;
@@ -78,7 +79,8 @@ fn wait(act: impl FnOnce(Done)) -> std::io::Result<()> {
 /// Segments of `size` times 16 KiB: what was written with one size opens with another.
 fn open(dir: &Path, size: u64) -> Wal {
     let on_fatal = Arc::new(|why| panic!("{why}"));
-    Wal::open(dir, WalOptions { segment_bytes: size * (16 << 10), cache_bytes: 8 << 10, on_fatal }).unwrap()
+    Wal::open(dir, WalOptions { segment_bytes: size * (16 << 10), cache_bytes: 8 << 10, kept: false, on_fatal })
+        .unwrap()
 }
 
 fn apply(log: &WalGroup, model: &mut Model, op: &Op, salt: u64) {
@@ -175,25 +177,12 @@ fn compare(log: &WalGroup, model: &Model) {
     assert_eq!(log.log_id(model.next()), None);
 }
 
-/// In memory where there is such a place: this is not about the disk.
-fn copy(from: &Path) -> tempfile::TempDir {
-    let to = files::quick_folder();
-    for item in std::fs::read_dir(from).unwrap() {
-        let path = item.unwrap().path();
-        // A spare in the making changes its name at any time.
-        if path.extension().is_some_and(|e| e == "wal") {
-            std::fs::copy(&path, to.path().join(path.file_name().unwrap())).unwrap();
-        }
-    }
-    to
-}
-
 proptest! {
     #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn the_log_does_what_a_naive_log_does(ops in prop::collection::vec((0..2u32, op()), 1..120)) {
-        let mut dir = files::quick_folder();
+        let mut dir = LogFolder::new();
         let mut wal = open(dir.path(), 2);
         let mut models = [Model { term: 1, ..Model::default() }, Model { term: 1, ..Model::default() }];
         for (group, op) in &ops {
@@ -205,7 +194,7 @@ proptest! {
                     for (group, model) in models.iter_mut().enumerate() {
                         apply(&wal.group(GroupId(group as u32)), model, &Op::Vote(1), 0);
                     }
-                    let left = copy(dir.path());
+                    let left = copy_log(dir.path());
                     drop(wal);
                     dir = left;
                 } else {

@@ -14,11 +14,13 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::agreement;
 use super::barrier::Barrier;
 use super::client::{Net, Network};
 use super::log_store::LogStore;
 use super::machine::{State, StateMachine};
 use super::peers::{Freshness, Me, Peers};
+use super::room::{Guests, Room};
 use super::server::{self, FORWARD_BYTES_MAX};
 use super::types::{StoredMembership, Types};
 use super::{ClusterView, ForwardHandler, RaftGauges, StartOptions, Timing};
@@ -49,7 +51,8 @@ pub(super) struct Core {
     pub(super) barrier: Barrier,
     pub(super) view: watch::Sender<Arc<ClusterView>>,
     pub(super) stopping: CancellationToken,
-    pub(super) guests: server::Guests,
+    pub(super) guests: Guests,
+    pub(super) room: Room,
     pub(super) forward_handler: RwLock<Option<Arc<dyn ForwardHandler>>>,
     pub(super) forward_room: Arc<Semaphore>,
     /// One snapshot is received at a time.
@@ -125,6 +128,7 @@ impl Core {
                 .map_err(io("the stored state"))?;
         state.start_persister().map_err(io("the persister"))?;
         let log = wal.group(GROUP);
+        agreement::check_start(state.applied_id(), &log)?;
         let at_start = log.state().last;
         let known_raft: Arc<OnceLock<Raft>> = Arc::default();
         let for_age = Arc::clone(&known_raft);
@@ -133,7 +137,7 @@ impl Core {
             node_id,
             config,
             Network(Arc::clone(&net)),
-            LogStore::new(log.clone()),
+            LogStore::new(log.clone()).under(Arc::clone(&state)),
             StateMachine::new(Arc::clone(&state)),
         )
         .await
@@ -149,7 +153,8 @@ impl Core {
             barrier: Barrier::default(),
             view: watch::Sender::new(Arc::default()),
             stopping: CancellationToken::new(),
-            guests: server::Guests::default(),
+            guests: Guests::default(),
+            room: Room::default(),
             forward_handler: RwLock::new(None),
             forward_room: Arc::new(Semaphore::new(FORWARD_BYTES_MAX)),
             receiving: Arc::new(Semaphore::new(1)),

@@ -17,6 +17,7 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use super::entry::{decode_entry, decode_vote, encode_payload, encode_vote};
+use super::machine::State;
 use super::types::{Payload, RaftEntry, RaftLogId, RaftVote, Types, to_ours, to_raft};
 use crate::domain::command::Proposal;
 use crate::storage::LogId;
@@ -34,6 +35,8 @@ const PARSED_MAX: usize = 1024;
 pub(crate) struct LogStore {
     wal: WalGroup,
     parsed: Arc<Mutex<Parsed>>,
+    /// What was applied of it, which must not be truncated.
+    state: Option<Arc<State>>,
 }
 
 /// Proposals of this node between append and apply, so that it does not decode what it encoded.
@@ -70,7 +73,12 @@ impl Parsed {
 
 impl LogStore {
     pub(crate) fn new(wal: WalGroup) -> Self {
-        Self { wal, parsed: Arc::default() }
+        Self { wal, parsed: Arc::default(), state: None }
+    }
+
+    /// Watches over what `state` has applied.
+    pub(super) fn under(self, state: Arc<State>) -> Self {
+        Self { state: Some(state), ..self }
     }
 
     async fn read(&self, from: u64, to: u64, bytes_max: usize) -> io::Result<Vec<RaftEntry>> {
@@ -239,6 +247,11 @@ impl RaftLogStorage<Types> for LogStore {
 
     async fn truncate_after(&mut self, last_log_id: Option<RaftLogId>) -> Result<(), io::Error> {
         let last = last_log_id.as_ref().map(to_ours);
+        if let Some(state) = &self.state
+            && last.map(|id| id.index) < state.applied_id().map(|id| id.index)
+        {
+            return Err(state.contradicted(last));
+        }
         self.parsed.lock().truncate_after(last.map(|id| id.index));
         let (done, wait) = awaited();
         self.wal.truncate_after(last, done);

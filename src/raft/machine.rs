@@ -12,10 +12,11 @@ use std::time::{Duration, Instant};
 use futures_util::{Stream, StreamExt};
 use openraft::storage::{ApplyResponder, EntryResponder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend};
-use parking_lot::{RwLock, RwLockReadGuard};
+use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 use tokio::sync::watch;
 
 use super::Member;
+use super::agreement::contradiction;
 use super::entry::{decode_membership, encode_membership};
 use super::snapshot::{SnapshotBuilder, SnapshotHandle};
 use super::types::{
@@ -72,6 +73,8 @@ pub(super) struct State {
     /// Revision and index of what was applied, published after each run of entries.
     revision: watch::Sender<u64>,
     applied: watch::Sender<u64>,
+    /// Id of the newest entry that was applied. Apart from the lock of the machine, which an apply can hold for long.
+    applied_id: Mutex<Option<LogId>>,
     pub(super) store: StateStore,
     pub(super) hub: Arc<Hub>,
     persister: OnceLock<Persister>,
@@ -108,6 +111,7 @@ impl State {
             hub: Hub::new(Arc::new(store.clone()), revision, retention),
             revision: watch::Sender::new(revision),
             applied: watch::Sender::new(index),
+            applied_id: Mutex::new(applied.last_applied),
             persister: OnceLock::new(),
             removed: watch::Sender::new(Arc::new(removed)),
             machine: RwLock::new(machine),
@@ -149,6 +153,22 @@ impl State {
     /// Index of the newest entry that was applied; 0 before the first.
     pub(super) fn applied(&self) -> watch::Receiver<u64> {
         self.applied.subscribe()
+    }
+
+    pub(super) fn applied_id(&self) -> Option<LogId> {
+        *self.applied_id.lock()
+    }
+
+    #[cfg(test)]
+    pub(super) fn pretend_applied(&self, id: LogId) {
+        *self.applied_id.lock() = Some(id);
+    }
+
+    /// Ends the process: this node holds what the cluster does not. Returns the error to give to openraft.
+    pub(super) fn contradicted(&self, said: Option<LogId>) -> io::Error {
+        let why = contradiction(self.applied_id(), said);
+        (self.on_fatal)(why.clone());
+        io::Error::other(why)
     }
 
     pub(super) fn removed(&self) -> Arc<BTreeSet<u64>> {
@@ -194,6 +214,7 @@ impl State {
         let mut machine = self.machine.write();
         machine.inventory = inventory;
         machine.applied = point.last_applied;
+        *self.applied_id.lock() = point.last_applied;
         machine.membership = membership;
         machine.removed = removed;
         machine.history.clear();
@@ -256,6 +277,7 @@ impl State {
             (EntryPayload::Blank | EntryPayload::Normal(_), _) => {}
         }
         machine.applied = Some(id);
+        *self.applied_id.lock() = Some(id);
         machine.pending = true;
         drop(machine);
         self.apply_seconds.record(started.elapsed());

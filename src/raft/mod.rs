@@ -13,6 +13,7 @@
 //! | `types`, `entry` | what openraft is told; how entries are written |
 //! | `log_store`, `machine`, `snapshot` | openraft's storage on ours |
 //! | `wire`, `link`, `client`, `server`, `transfer` | what nodes say to each other |
+//! | `agreement`, `room` | whether a leader's log is one with this node's state; how much may come in at a time |
 //! | `peers`, `barrier`, `members` | clocks and freshness; linearizable reads; who is in the cluster |
 //!
 //! Invariants
@@ -26,6 +27,7 @@
 //! Not here on purpose: retries of proposals (the service knows what may be repeated), several groups (each frame and
 //! record names its group, and there is one), encryption (run peers in a private network).
 
+mod agreement;
 mod barrier;
 mod client;
 mod core;
@@ -36,6 +38,7 @@ mod log_store;
 mod machine;
 mod members;
 mod peers;
+mod room;
 mod server;
 mod snapshot;
 mod tasks;

@@ -1,6 +1,6 @@
 //! The peer port: what other nodes ask of this one.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,14 +11,15 @@ use openraft::raft::{AppendEntriesRequest, TransferLeaderRequest};
 use parking_lot::Mutex;
 use tokio::io::{BufReader, BufWriter};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
 
+use super::agreement;
 use super::client::APPENDS_IN_FLIGHT_MAX;
 use super::core::Core;
 use super::entry::decode_vote;
 use super::link::write_queue;
+use super::room::{STRANGERS_MAX, Standing};
 use super::types::{Types, to_raft};
 use super::wire::{self, Answer, Append, Appended, HELLO_BYTES_MAX, Hello, HelloReply, Lane, Request, Voted};
 use crate::storage::GROUP;
@@ -31,14 +32,10 @@ const REQUESTS_MAX: usize = 1024;
 pub(super) const FORWARD_BYTES_MAX: usize = 256 << 20;
 /// Longest wait for the handshake of a new connection.
 const HELLO_WITHIN: Duration = Duration::from_secs(2);
-/// Longest life of a connection of a stranger.
-const JOIN_WITHIN: Duration = Duration::from_secs(10);
+/// Longest life of a connection of a stranger that is still one then.
+const STRANGER_WITHIN: Duration = Duration::from_secs(10);
 /// Pause after the system refused a connection (no file descriptors left, say).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// The same refusal is logged once in this time.
-const COMPLAIN_EVERY: Duration = Duration::from_secs(60);
-/// Different refusals remembered for that.
-const REFUSALS_KNOWN_MAX: usize = 64;
 const ANSWERS_QUEUED_MAX: usize = 64;
 const SOCKET_BUFFER: usize = 64 << 10;
 
@@ -81,17 +78,18 @@ async fn serve(core: Arc<Core>, mut socket: TcpStream) -> io::Result<()> {
     socket.set_nodelay(true)?;
     let shake = async {
         let frame = wire::read_frame(&mut socket, HELLO_BYTES_MAX).await?;
+        check_group(frame.group)?;
         let hello: Hello = wire::decode(&frame.body)?;
-        let checked = check(&core, &hello);
+        let checked = admit(&core, &hello);
         let reply = match &checked {
-            Ok(()) => HelloReply::Welcome(core.me.card()),
+            Ok(_) => HelloReply::Welcome(core.me.card()),
             Err(why) => HelloReply::Refused(why.clone()),
         };
         wire::write_frame(&mut socket, GROUP, 0, &reply, HELLO_BYTES_MAX).await?;
-        Ok::<_, io::Error>(checked.map(|()| hello))
+        Ok::<_, io::Error>(checked.map(|place| (hello, place)))
     };
-    let hello = match tokio::time::timeout(HELLO_WITHIN, shake).await {
-        Ok(Ok(Ok(hello))) => hello,
+    let (hello, place) = match tokio::time::timeout(HELLO_WITHIN, shake).await {
+        Ok(Ok(Ok(admitted))) => admitted,
         Ok(Ok(Err(why))) => {
             if core.guests.complains(&why) {
                 let from = socket.peer_addr().ok();
@@ -103,65 +101,61 @@ async fn serve(core: Arc<Core>, mut socket: TcpStream) -> io::Result<()> {
         Err(_) => return Err(io::ErrorKind::TimedOut.into()),
     };
     match hello.lane {
-        // It limits silence by itself.
+        // It limits silence by itself, and takes one at a time.
         Lane::Snapshot => super::transfer::receive(&core, &mut socket).await,
-        Lane::Join => match tokio::time::timeout(JOIN_WITHIN, serve_requests(core, socket, hello)).await {
-            Ok(ended) => ended,
-            Err(_) => Ok(()),
-        },
-        Lane::Append | Lane::Heartbeat | Lane::Control | Lane::Forward => {
-            let replaced = core.guests.newest(hello.from, hello.lane);
+        lane => {
+            let guest = core.guests.newest(hello.from, lane);
+            let overstayed = overstay(&core, &hello, place);
             let serving = async {
-                match hello.lane {
-                    Lane::Append => serve_appends(core, socket).await,
-                    _ => serve_requests(core, socket, hello).await,
+                match lane {
+                    Lane::Append => serve_appends(Arc::clone(&core), socket, hello.clone()).await,
+                    _ => serve_requests(Arc::clone(&core), socket, hello.clone()).await,
                 }
             };
             tokio::select! {
                 ended = serving => ended,
-                () = replaced.cancelled() => Ok(()),
+                () = guest.replaced.cancelled(), if lane != Lane::Join => Ok(()),
+                () = overstayed => Ok(()),
             }
         }
     }
 }
 
-/// The newest connection of each peer and lane. A peer that opens another has given up the one before, and the network
-/// may have lost the news of its end.
-#[derive(Default)]
-pub(super) struct Guests {
-    newest: Mutex<HashMap<(u64, Lane), CancellationToken>>,
-    /// Why someone was refused, and when that was logged.
-    refused: Mutex<HashMap<String, Instant>>,
+/// Ends when a stranger has been here for long and is not known yet. Holds its place until then.
+async fn overstay(core: &Core, hello: &Hello, place: Option<OwnedSemaphorePermit>) {
+    if place.is_some() {
+        tokio::time::sleep(STRANGER_WITHIN).await;
+        if standing(core, hello) == Standing::Stranger {
+            return;
+        }
+        drop(place);
+    }
+    std::future::pending().await
 }
 
-impl Guests {
-    /// Ends the connection before; the token ends this one.
-    fn newest(&self, from: u64, lane: Lane) -> CancellationToken {
-        let token = CancellationToken::new();
-        if let Some(before) = self.newest.lock().insert((from, lane), token.clone()) {
-            before.cancel();
-        }
-        token
+/// What is known now of who said hello. A stranger becomes a member when this node hears of it.
+fn standing(core: &Core, hello: &Hello) -> Standing {
+    match core.membership().get_node(&hello.from) {
+        Some(member) if member.incarnation == hello.incarnation && hello.lane != Lane::Join => Standing::Member,
+        _ => Standing::Stranger,
     }
+}
 
-    /// Whether this refusal is to be logged: the first of its kind, then one in [`COMPLAIN_EVERY`].
-    fn complains(&self, why: &str) -> bool {
-        let mut refused = self.refused.lock();
-        if refused.get(why).is_some_and(|at| at.elapsed() < COMPLAIN_EVERY) {
-            return false;
-        }
-        if refused.len() >= REFUSALS_KNOWN_MAX {
-            refused.clear();
-        }
-        refused.insert(why.to_owned(), Instant::now());
-        true
+/// Lets in who may come in. Strangers take one of their places.
+fn admit(core: &Core, hello: &Hello) -> Result<Option<OwnedSemaphorePermit>, String> {
+    check(core, hello)?;
+    if standing(core, hello) == Standing::Member {
+        return Ok(None);
     }
+    let place = Arc::clone(&core.room.places).try_acquire_owned();
+    place.map(Some).map_err(|_| format!("{STRANGERS_MAX} nodes that are not known here are connected already"))
 }
 
 /// Whether this node deals with who says hello.
 ///
 /// An id that this node does not know is let in when it belongs to the cluster: this node may lag behind the change that
-/// made it a member, and could never catch up, or elect it, otherwise. An id that was removed is refused for ever.
+/// made it a member, and could never catch up, or elect it, otherwise. It gets a stranger's room. An id that was removed is
+/// refused for ever. Nobody is told the incarnation of another node: who knows it can pass for that node.
 fn check(core: &Core, hello: &Hello) -> Result<(), String> {
     hello.check_protocol()?;
     if hello.lane == Lane::Join {
@@ -184,10 +178,12 @@ fn check(core: &Core, hello: &Hello) -> Result<(), String> {
     }
     match core.membership().get_node(&hello.from) {
         Some(member) if member.incarnation != hello.incarnation => Err(format!(
-            "node {} is known with incarnation {}, and this one is {}: a node that lost its disk must not come back \
-             under its id; add it under a new one and remove {}",
-            hello.from, member.incarnation, hello.incarnation, hello.from
+            "this is not the node {} that the cluster knows by that id: a node that lost its disk must not come back under \
+             its id; add it under a new one and remove {}",
+            hello.from, hello.from
         )),
+        // A client's requests are forwarded to a leader, and a leader knows all members.
+        None if hello.lane == Lane::Forward => Err(format!("node {} is not known here", hello.from)),
         _ => Ok(()),
     }
 }
@@ -197,11 +193,11 @@ fn check(core: &Core, hello: &Hello) -> Result<(), String> {
 /// An append and the id of its frame.
 type Numbered = (u64, AppendEntriesRequest<Types>);
 
-async fn serve_appends(core: Arc<Core>, socket: TcpStream) -> io::Result<()> {
+async fn serve_appends(core: Arc<Core>, socket: TcpStream, hello: Hello) -> io::Result<()> {
     let (read, write) = socket.into_split();
     let (answers, queue) = mpsc::channel(ANSWERS_QUEUED_MAX);
     tokio::select! {
-        ended = read_appends(core, BufReader::with_capacity(SOCKET_BUFFER, read), answers) => ended,
+        ended = read_appends(core, BufReader::with_capacity(SOCKET_BUFFER, read), answers, hello) => ended,
         ended = write_queue(BufWriter::new(write), queue) => ended,
     }
 }
@@ -210,16 +206,20 @@ async fn read_appends(
     core: Arc<Core>,
     mut from: BufReader<tokio::net::tcp::OwnedReadHalf>,
     answers: mpsc::Sender<Bytes>,
+    hello: Hello,
 ) -> io::Result<()> {
     let mut runs = JoinSet::new();
     let mut current: Option<(u64, mpsc::Sender<Numbered>)> = None;
     loop {
-        let frame = wire::read_frame(&mut from, Lane::Append.frame_bytes_max()).await?;
-        let Request::Append { stream, append } = wire::decode(&frame.body)? else {
+        let standing = standing(&core, &hello);
+        let (length, group, id) = wire::read_head(&mut from, standing.frame_bytes_max(Lane::Append)).await?;
+        check_group(group)?;
+        let (body, _room) = core.room.read(&mut from, standing, length).await?;
+        let Request::Append { stream, append } = wire::decode(&body)? else {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "not an append on the append lane"));
         };
-        check_group(frame.group)?;
         let request = append.into_request()?;
+        check_agreement(&core, &request).await?;
         let run = match &current {
             Some((open, run)) if *open == stream => run.clone(),
             _ => {
@@ -231,7 +231,7 @@ async fn read_appends(
             }
         };
         // A run that is over refused something: what else the sender had under way on it is void.
-        let _ = run.send((frame.id, request)).await;
+        let _ = run.send((id, request)).await;
     }
 }
 
@@ -258,6 +258,14 @@ async fn run_appends(core: Arc<Core>, requests: mpsc::Receiver<Numbered>, answer
     }
 }
 
+/// Whether what it says of the leader's log is one with what this node has applied.
+async fn check_agreement(core: &Core, request: &AppendEntriesRequest<Types>) -> io::Result<()> {
+    let entries = request.entries.iter().map(|entry| &entry.log_id);
+    let said = request.prev_log_id.iter().chain(&request.leader_commit).chain(entries);
+    let apart = agreement::apart(core, said);
+    agreement::check(core, &request.vote, apart).await
+}
+
 fn check_group(group: crate::storage::GroupId) -> io::Result<()> {
     if group == GROUP {
         return Ok(());
@@ -282,28 +290,31 @@ async fn read_requests(
     answers: mpsc::Sender<Bytes>,
     hello: Hello,
 ) -> io::Result<()> {
-    let body_max = hello.lane.frame_bytes_max();
+    let lane = hello.lane;
+    let body_max = lane.frame_bytes_max();
     let mut working = JoinSet::new();
     loop {
-        let (length, group, id) = wire::read_head(&mut socket, body_max).await?;
+        let standing = standing(&core, &hello);
+        let (length, group, id) = wire::read_head(&mut socket, standing.frame_bytes_max(lane)).await?;
         check_group(group)?;
-        // Waiting here is the backpressure: the sender's requests stay in its own queue.
-        let room = match hello.lane {
-            Lane::Forward => Some(Arc::clone(&core.forward_room).acquire_many_owned(length as u32).await),
-            _ => None,
+        let (body, room) = match lane {
+            // Waiting here is the backpressure: the sender's requests stay in its own queue.
+            Lane::Forward => {
+                let room = Arc::clone(&core.forward_room).acquire_many_owned(length as u32).await;
+                (wire::read_body(&mut socket, length).await?, room.map_err(io::Error::other)?)
+            }
+            _ => core.room.read(&mut socket, standing, length).await?,
         };
-        let body = wire::read_body(&mut socket, length).await?;
         while working.len() >= REQUESTS_MAX {
             working.join_next().await;
         }
         while working.try_join_next().is_some() {}
-        if hello.lane != Lane::Join && core.state.removed().contains(&hello.from) {
+        if lane != Lane::Join && core.state.removed().contains(&hello.from) {
             // It learns why when it connects again.
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, wire::removed_text(hello.from)));
         }
         let request: Request = wire::decode(&body)?;
         let (core, answers) = (Arc::clone(&core), answers.clone());
-        let lane = hello.lane;
         working.spawn(async move {
             let answer = handle(&core, lane, request).await;
             drop(room);
@@ -355,6 +366,7 @@ async fn handle(core: &Arc<Core>, lane: Lane, request: Request) -> Answer {
 async fn heartbeat(core: &Core, append: Append, quorum_age_ms: Option<u64>) -> io::Result<Answer> {
     let commit = append.commit_index();
     let request = append.into_request()?;
+    check_agreement(core, &request).await?;
     let (prev, last) = (request.prev_log_id, request.entries.last().map(|e| e.log_id).or(request.prev_log_id));
     let response = core.raft.append_entries(request).await.map_err(io::Error::other)?;
     let result = response.into_stream_result(prev, last);

@@ -77,9 +77,15 @@ pub(super) async fn check(state: Arc<State>, meta: SnapshotMeta, received: Snaps
 
 /// Checks the file to its last byte, makes it this node's state on disk, then in memory.
 pub(super) async fn install(state: Arc<State>, meta: SnapshotMeta, received: SnapshotHandle) -> io::Result<()> {
+    // openraft installs only what it takes for newer. A later leader's id at an earlier place passes for that.
+    let said = meta.last_log_id.as_ref().map(to_ours);
+    let applied = state.applied_id();
+    if said != applied && said.map(|id| id.index) <= applied.map(|id| id.index) {
+        return Err(state.contradicted(said));
+    }
     blocking(move || {
         let (inventory, point) = state.store.install_snapshot(&received.path).map_err(io::Error::other)?;
-        if point.last_applied != meta.last_log_id.as_ref().map(to_ours) {
+        if point.last_applied != said {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidData,
                 format!("the snapshot ends at {:?}, and the leader said {:?}", point.last_applied, meta.last_log_id),

@@ -14,6 +14,7 @@ use bytes::Bytes;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use super::agreement;
 use super::core::Core;
 use super::entry::decode_vote;
 use super::link::{Target, open};
@@ -182,6 +183,8 @@ async fn install(
         tracing::warn!(error = %e, "a received snapshot is refused");
         return Err(e.to_string());
     }
+    let apart = agreement::apart(core, &meta.last_log_id);
+    agreement::check(core, &vote, apart).await.map_err(|e| e.to_string())?;
     let installed = core.raft.install_full_snapshot(vote, Snapshot { meta, snapshot: received }).await;
     installed.map(|response| response.vote).map_err(|e| e.to_string())
 }

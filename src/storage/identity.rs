@@ -22,7 +22,7 @@ use super::durable;
 const FILE: &str = "node.json";
 const LOCK: &str = "lock";
 /// What a node keeps beside its identity. Where one of these is, a missing identity means a lost one.
-const KEPT_BY_NODES: [&str; 2] = ["wal", "state"];
+const KEPT_BY_NODES: [&str; 3] = ["wal", "wal.newest", "state"];
 /// Format of `node.json` that this build writes. Older ones stay readable.
 const FORMAT: u32 = 1;
 
@@ -81,6 +81,9 @@ impl Identity {
     }
 
     /// Writes durably that this folder belongs to a cluster from now on. Refused when it belongs to another.
+    ///
+    /// To be called by a node that runs, and so has its log on disk: from now on a log that is not there is lost, not
+    /// new. Before this a node has voted for nobody, and may lose it.
     pub fn adopt(&mut self, dir: &Path, cluster_id: Uuid) -> Result<(), IdentityError> {
         match self.cluster_id {
             Some(known) if known == cluster_id => return Ok(()),

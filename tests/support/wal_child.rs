@@ -65,6 +65,7 @@ pub fn options() -> WalOptions {
     WalOptions {
         segment_bytes: SEGMENT_BYTES,
         cache_bytes: 16 << 10,
+        kept: false,
         on_fatal: Arc::new(|why| {
             say(&format!("# {why}\n"));
             std::process::exit(3);
@@ -246,8 +247,7 @@ impl Expected {
 
     /// Opens a copy of the folder, so that the next child finds it as it was left, and compares.
     pub fn check(&mut self, folder: &Path) {
-        let copy = tempfile::tempdir().unwrap();
-        files::copy_folder(folder, copy.path());
+        let copy = files::copy_log(folder);
         let wal = Wal::open(copy.path(), options()).unwrap_or_else(|e| panic!("refused after a crash: {e}"));
         let log = wal.group(GROUP);
         let state = log.state();

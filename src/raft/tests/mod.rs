@@ -1,6 +1,7 @@
 //! Whole nodes on loopback, in one process, each with a folder of its own.
 #![allow(clippy::unwrap_used)]
 
+mod apart;
 mod cluster;
 mod formats;
 mod partition;
@@ -49,8 +50,8 @@ pub(super) fn soon() -> Instant {
 
 type Fatal = Arc<Mutex<Vec<String>>>;
 
-pub(super) fn open_wal(dir: &Path, fatal: &Fatal) -> Wal {
-    let options = WalOptions { segment_bytes: 1 << 20, cache_bytes: 1 << 20, on_fatal: noting(fatal) };
+pub(super) fn open_wal(dir: &Path, kept: bool, fatal: &Fatal) -> Wal {
+    let options = WalOptions { segment_bytes: 1 << 20, cache_bytes: 1 << 20, kept, on_fatal: noting(fatal) };
     Wal::open(&dir.join("wal"), options).unwrap()
 }
 
@@ -95,7 +96,7 @@ impl Node {
         let listener = bind(&self.peer).await;
         let dir = self.dir.path();
         let (identity, lock) = Identity::open(dir, self.id, Uuid::new_v4()).unwrap();
-        let wal = open_wal(dir, &self.fatal);
+        let wal = open_wal(dir, identity.cluster_id.is_some(), &self.fatal);
         let first = wal.group(GROUP).state().last_purged.map_or(0, |id: LogId| id.index + 1);
         let opened = open_state(dir, first, &self.fatal);
         let offset = self.clock_offset_ms;

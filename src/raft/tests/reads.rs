@@ -15,7 +15,7 @@ fn what_is_only_on_disk_is_read_on_a_thread_for_blocking_work() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(1).build().unwrap();
     runtime.block_on(async {
         let (dir, fatal) = (tempfile::tempdir().unwrap(), Fatal::default());
-        let wal = open_wal(dir.path(), &fatal);
+        let wal = open_wal(dir.path(), false, &fatal);
         let group = wal.group(GROUP);
         // More than the cache holds.
         let payload = Bytes::from([&[1, 1][..], &[7; 64 << 10]].concat());

@@ -1,6 +1,9 @@
 //! Who belongs to the cluster, who comes and who goes.
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
 use super::*;
+use crate::raft::peers::Me;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_member_is_added_and_another_removed_for_ever() {
@@ -107,8 +110,10 @@ async fn a_wiped_node_does_not_come_back_under_its_id() {
     assert!(refused.to_string().contains("incarnation"), "{refused}");
     let leads = target_of(cluster.nodes[leader].id, &cluster.nodes[leader].raft().view().leader.clone().unwrap().1);
     let wiped_me = &cluster.nodes[wiped].raft().core.me;
-    let refused = link::open(wiped_me, Lane::Control, &leads.peer, Some(&leads)).await.unwrap_err();
-    assert!(refused.to_string().contains("incarnation"), "{refused}");
+    let refused = link::open(wiped_me, Lane::Control, &leads.peer, Some(&leads)).await.unwrap_err().to_string();
+    assert!(refused.contains("not the node"), "{refused}");
+    // Who is refused does not learn what it would need to pass for that node.
+    assert!(!refused.contains(&target.incarnation.to_string()), "{refused}");
     cluster.write("after").await;
     tokio::time::sleep(Duration::from_millis(500)).await;
     assert_eq!(cluster.nodes[wiped].revision(), 0);
@@ -154,4 +159,64 @@ async fn a_node_without_a_cluster_serves_nothing() {
     assert!(matches!(read, Err(BarrierError::Recovering)), "{read:?}");
     assert_eq!(node.raft().staleness_ms(), None);
     node.stop().await;
+}
+
+/// A node that nobody knows, which says it is of this cluster.
+fn unknown(of: &Me, id: u64) -> Me {
+    Me {
+        node_id: id,
+        incarnation: Uuid::new_v4(),
+        cluster: parking_lot::RwLock::new(*of.cluster.read()),
+        version: of.version.clone(),
+        wall_clock: Arc::clone(&of.wall_clock),
+        timing: of.timing,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn strangers_take_no_room_from_the_members_and_leave_nothing_behind() {
+    let cluster = Cluster::new(3).await;
+    let leader = cluster.leader().await;
+    let victim = cluster.nodes[cluster.followers(leader)[0]].raft();
+    let core = &victim.core;
+    let seen = cluster.nodes[leader].raft().view();
+    let target = target_of(core.me.node_id, &seen.members.iter().find(|m| m.0 == core.me.node_id).unwrap().1);
+    let half_of = async |id: u64, length: usize| {
+        let opened = link::open(&unknown(&core.me, id), Lane::Append, &target.peer, Some(&target)).await;
+        let (mut socket, _) = opened.map_err(|e| e.to_string())?;
+        let mut head = vec![0; 16];
+        head[..4].copy_from_slice(&(length as u32).to_le_bytes());
+        socket.write_all(&head).await.unwrap();
+        // The other side may have had enough of it already.
+        let _ = socket.write_all(&vec![0; length / 2]).await;
+        Ok::<_, String>(socket)
+    };
+    // A message that only a member may send is refused by its length.
+    let mut big = half_of(1_000, 8 << 20).await.unwrap();
+    let mut byte = [0];
+    let ended = tokio::time::timeout(Duration::from_secs(2), big.read(&mut byte)).await.expect("refused at once");
+    assert!(matches!(ended, Ok(0) | Err(_)), "{ended:?}");
+    // Smaller ones fill what room strangers have, and no more.
+    let share = &core.room.strangers.bytes;
+    core.room.strangers.bytes.forget_permits(share.available_permits() - (1 << 20));
+    let before = core.room.members.bytes.available_permits();
+    let places = core.room.places.available_permits();
+    let attempts = (0..60).map(|n| half_of(2_000 + n, 400 << 10));
+    let opened = futures_util::future::join_all(attempts).await;
+    let held = opened.iter().filter(|o| o.is_ok()).count();
+    assert!(held > 0 && held <= room::STRANGERS_MAX, "{held} strangers were let in");
+    assert!(opened.iter().flat_map(|o| o.as_ref().err()).all(|why| why.contains("not known here")));
+    assert!(share.available_permits() < 400 << 10, "two of them are being read");
+    assert!(core.room.members.bytes.available_permits() + (1 << 20) > before, "members have their own");
+    // The members go on meanwhile.
+    for n in 0..10 {
+        cluster.write(&format!("meanwhile{n}")).await;
+    }
+    victim.read_barrier(soon()).await.unwrap();
+    // None of them stays: each message has a deadline.
+    eventually("all strangers are gone", || core.room.places.available_permits() >= places).await;
+    eventually("their room is free", || share.available_permits() == 1 << 20).await;
+    assert_eq!((2_000..2_060).map(|id| core.guests.from(id)).sum::<usize>(), 0);
+    drop(opened);
+    cluster.stop().await;
 }

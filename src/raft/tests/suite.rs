@@ -30,7 +30,7 @@ impl StoreBuilder<Types, LogStore, StateMachine, Guard> for Builder {
     async fn build(&self) -> Result<(Guard, LogStore, StateMachine), StorageError<Types>> {
         let dir = tempfile::tempdir().unwrap();
         let fatal = Fatal::default();
-        let wal = open_wal(dir.path(), &fatal);
+        let wal = open_wal(dir.path(), false, &fatal);
         let opened = open_state(dir.path(), 0, &fatal);
         let state =
             State::new(opened.store, opened.inventory, &opened.applied, Retention::default(), noting(&fatal)).unwrap();

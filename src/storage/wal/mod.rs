@@ -17,6 +17,9 @@
 //!   generation in every checksum, so that bytes of an earlier use never look alive.
 //! - Each segment begins with the state of every group (purged, last, vote, committed): older segments are needed for
 //!   their entries only, and are taken out, oldest first, once a purge on disk covers these.
+//! - The number of the newest segment is kept outside the folder, durably before anything in that segment is
+//!   acknowledged. Numbers are never used again, recycled files included: a log whose newest segment has a lower number
+//!   has lost one, or all, and does not open.
 //! - Callbacks and disk reads run outside the lock.
 //!
 //! # What recovery believes
@@ -30,7 +33,8 @@
 //! - Damage to the **last** acknowledged batch looks like an interrupted write if no mark behind it survived: that is
 //!   when the power failed before the system wrote the mark back (by itself within about half a minute, or with the
 //!   next batch), or when both are damaged. Other nodes still have that batch.
-//! - If the newest segment file as a whole is taken away, the one before it passes for the newest.
+//! - If the folder is put back to an earlier state of itself together with the number beside it, or within one segment,
+//!   the log cannot tell.
 //! - The disk must keep what fdatasync reported, and must not tear a sector it is rewriting with the same bytes.
 //!
 //! # Not here, on purpose
@@ -38,6 +42,7 @@
 //! the node's identity holds it.
 
 mod index;
+mod newest;
 mod read;
 mod record;
 mod recover;
@@ -80,6 +85,8 @@ pub struct WalOptions {
     pub segment_bytes: u64,
     /// Entries kept in memory for readers, in bytes of payload.
     pub cache_bytes: usize,
+    /// Whether this log is known to have held something before: one that is not there then is lost, not new.
+    pub kept: bool,
     /// Called once, from the writer thread, when the disk fails. It ends the process.
     pub on_fatal: Arc<dyn Fn(String) + Send + Sync>,
 }
@@ -128,13 +135,12 @@ pub enum WalError {
     NewerFormat(String),
 }
 
+/// What to do about a log that is not whole.
+const REBUILD: &str = "Acknowledged writes may be lost, so this node must not take part as it is. Rebuild it: remove it \
+                       from the cluster, empty its data folder, and join it again under a new node id";
+
 fn corrupt(path: &Path, offset: u64, why: &str) -> WalError {
-    WalError::Corrupt(format!(
-        "the write-ahead log is damaged: {} at byte {offset}: {why}. Acknowledged writes may be lost, so this node must \
-         not take part as it is. Rebuild it: remove it from the cluster, empty its data folder, and join it again under \
-         a new node id",
-        path.display()
-    ))
+    WalError::Corrupt(format!("the write-ahead log is damaged: {} at byte {offset}: {why}. {REBUILD}", path.display()))
 }
 
 fn newer(path: &Path, offset: u64, what: &str) -> WalError {
@@ -147,7 +153,8 @@ fn newer(path: &Path, offset: u64, what: &str) -> WalError {
 
 impl Wal {
     /// Opens the log in `dir`, which is made if it is not there. Blocking: reads the whole log, and fills the first
-    /// segment of a new one with zeros.
+    /// segment of a new one with zeros. Beside `dir` it keeps the number of its newest segment, in a file of the same
+    /// name that ends in `.newest`; when this returns, both are durable.
     ///
     /// # Errors
     /// `Corrupt` and `NewerFormat` as the module says; `Io` for a failing disk or a size out of bounds.
@@ -158,7 +165,7 @@ impl Wal {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, why).into());
         }
         segment::make_folder(dir)?;
-        let found = recover::recover(dir)?;
+        let found = recover::recover(dir, options.kept)?;
         let quarter = usize::try_from((capacity - SEGMENT_HEADER_BYTES) / 4).unwrap_or(usize::MAX);
         let state = State {
             groups: BTreeMap::new(),

@@ -11,12 +11,12 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::WalError;
 use super::index::GroupLog;
 use super::record::{ALIGN_BYTES, BATCH_HEADER_BYTES, Bad, BatchHeader, BatchKind, Body, Record};
 use super::segment::{SEGMENT_HEADER_BYTES, SegmentFile, SegmentHeader, segment_path, sync_folder, zero};
 use super::writer::BATCH_BYTES_MAX;
 use super::written::{Contents, Written, note_contents};
+use super::{WalError, newest};
 use crate::storage::GroupId;
 
 /// Where the newest segment ends, and how sure that is.
@@ -42,10 +42,12 @@ pub(super) struct Recovered {
     missing: BTreeMap<GroupId, (u64, u64)>,
 }
 
-/// Reads the log in `dir`, removes what a crash left half made, and makes what was found durable.
-pub(super) fn recover(dir: &Path) -> Result<Recovered, WalError> {
+/// Reads the log in `dir`, removes what a crash left half made, and makes what was found durable. `kept`: it is known to
+/// have held something before.
+pub(super) fn recover(dir: &Path, kept: bool) -> Result<Recovered, WalError> {
     let mut found = Recovered { next_batch: 1, ..Recovered::default() };
     let sequences = found.list(dir)?;
+    newest::check(dir, sequences.last().copied(), kept)?;
     let mut segments = Vec::new();
     for sequence in sequences {
         segments.push(open_segment(dir, sequence)?);

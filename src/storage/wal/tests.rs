@@ -11,7 +11,8 @@ use super::*;
 use crate::storage::GROUP;
 
 fn options() -> WalOptions {
-    WalOptions { segment_bytes: 32 << 10, cache_bytes: 4 << 10, on_fatal: Arc::new(|why| panic!("{why}")) }
+    let on_fatal = Arc::new(|why| panic!("{why}"));
+    WalOptions { segment_bytes: 32 << 10, cache_bytes: 4 << 10, kept: false, on_fatal }
 }
 
 fn entry(index: u64, bytes: usize) -> WalEntry {
@@ -44,6 +45,15 @@ fn body() -> impl Strategy<Value = Body> {
 }
 
 proptest! {
+    #[test]
+    fn the_number_of_the_newest_segment_reads_as_it_was_written(sequence: u32) {
+        let bytes = newest::encode(sequence);
+        prop_assert_eq!(newest::decode(&bytes, Path::new("x")).unwrap(), sequence);
+        for length in 0..bytes.len() {
+            prop_assert!(matches!(newest::decode(&bytes[..length], Path::new("x")), Err(WalError::Corrupt(_))));
+        }
+    }
+
     #[test]
     fn a_record_reads_as_it_was_written(group: u32, body in body(), generation: u64, position: u32) {
         let (record, position) = (Record { group: GroupId(group), body }, u64::from(position));
@@ -93,6 +103,13 @@ proptest! {
 }
 
 #[test]
+fn the_first_format_of_the_newest_segments_number_still_reads() {
+    let golden = include_bytes!("../../../tests/golden/wal-newest-1");
+    assert_eq!(newest::decode(golden, Path::new("x")).unwrap(), 0x0102_0304);
+    assert_eq!(newest::encode(0x0102_0304), *golden);
+}
+
+#[test]
 fn a_record_of_an_unknown_kind_is_newer_not_damaged() {
     let mut bytes = Vec::new();
     Record { group: GROUP, body: Body::Vote(Bytes::new()) }.encode(1, 0, &mut bytes);
@@ -108,7 +125,7 @@ fn a_record_of_an_unknown_kind_is_newer_not_damaged() {
 #[test]
 fn callbacks_run_in_order_and_after_one_sync_for_many() {
     let dir = tempfile::tempdir().unwrap();
-    let wal = Wal::open(dir.path(), options()).unwrap();
+    let wal = Wal::open(&dir.path().join("wal"), options()).unwrap();
     let log = wal.group(GROUP);
     let (tell, told) = mpsc::channel();
     for i in 0..2000u64 {
@@ -131,7 +148,7 @@ fn a_failing_sync_is_fatal_once_and_nothing_is_acknowledged_after_it() {
         assert!(why.contains("injected"), "{why}");
         counter.fetch_add(1, Ordering::SeqCst);
     });
-    let wal = Wal::open(dir.path(), WalOptions { on_fatal, ..options() }).unwrap();
+    let wal = Wal::open(&dir.path().join("wal"), WalOptions { on_fatal, ..options() }).unwrap();
     let log = wal.group(GROUP);
     wait(|done| log.append(vec![entry(0, 10)], done)).unwrap();
     let newest = wal.core.shared.state.lock().segments.last_key_value().unwrap().1.clone();
@@ -150,7 +167,7 @@ fn a_panic_on_the_writer_thread_is_fatal() {
     let dir = tempfile::tempdir().unwrap();
     let (tell, told) = mpsc::channel();
     let on_fatal = Arc::new(move |why| tell.send(why).unwrap());
-    let wal = Wal::open(dir.path(), WalOptions { on_fatal, ..options() }).unwrap();
+    let wal = Wal::open(&dir.path().join("wal"), WalOptions { on_fatal, ..options() }).unwrap();
     let log = wal.group(GROUP);
     log.append(vec![entry(0, 10)], Box::new(|_| panic!("planted")));
     assert!(told.recv_timeout(Duration::from_secs(20)).unwrap().contains("planted"));
@@ -163,21 +180,21 @@ fn dropping_the_last_handle_writes_what_is_queued() {
     let dir = tempfile::tempdir().unwrap();
     let (tell, told) = mpsc::channel();
     {
-        let log = Wal::open(dir.path(), options()).unwrap().group(GROUP);
+        let log = Wal::open(&dir.path().join("wal"), options()).unwrap().group(GROUP);
         for i in 0..500 {
             let tell = tell.clone();
             log.append(vec![entry(i, 100)], Box::new(move |result| tell.send(result.is_ok()).unwrap()));
         }
     }
     assert_eq!(told.try_iter().filter(|ok| *ok).count(), 500, "dropping waits");
-    let wal = Wal::open(dir.path(), options()).unwrap();
+    let wal = Wal::open(&dir.path().join("wal"), options()).unwrap();
     assert_eq!(wal.group(GROUP).state().last.unwrap().index, 499);
 }
 
 #[test]
 fn the_log_says_up_to_where_it_must_go_to_fit() {
     let dir = tempfile::tempdir().unwrap();
-    let wal = Wal::open(dir.path(), options()).unwrap();
+    let wal = Wal::open(&dir.path().join("wal"), options()).unwrap();
     let log = wal.group(GROUP);
     wait(|done| log.append((1..=20).map(|i| entry(i, 100)).collect(), done)).unwrap();
     let one = log.bytes_after(19);
@@ -195,7 +212,7 @@ fn the_log_says_up_to_where_it_must_go_to_fit() {
 #[test]
 fn a_closed_log_can_be_read_and_says_that_it_is_closed() {
     let dir = tempfile::tempdir().unwrap();
-    let wal = Wal::open(dir.path(), options()).unwrap();
+    let wal = Wal::open(&dir.path().join("wal"), options()).unwrap();
     let log = wal.group(GROUP);
     wait(|done| log.append((0..200).map(|i| entry(i, 100)).collect(), done)).unwrap();
     wal.close().unwrap();
@@ -209,7 +226,7 @@ fn a_closed_log_can_be_read_and_says_that_it_is_closed() {
 #[test]
 fn an_entry_over_the_limit_is_refused_and_the_largest_fits() {
     let dir = tempfile::tempdir().unwrap();
-    let wal = Wal::open(dir.path(), options()).unwrap();
+    let wal = Wal::open(&dir.path().join("wal"), options()).unwrap();
     let log = wal.group(GROUP);
     let max = (28 << 10) / 4;
     for i in 0..20 {
@@ -224,7 +241,7 @@ fn an_entry_over_the_limit_is_refused_and_the_largest_fits() {
 #[test]
 fn a_full_queue_holds_appenders_until_there_is_room() {
     let dir = tempfile::tempdir().unwrap();
-    let wal = Wal::open(dir.path(), WalOptions { segment_bytes: 8 << 20, ..options() }).unwrap();
+    let wal = Wal::open(&dir.path().join("wal"), WalOptions { segment_bytes: 8 << 20, ..options() }).unwrap();
     let log = wal.group(GROUP);
     let (hold, held) = mpsc::channel::<()>();
     // The writer is kept in this callback.
@@ -250,7 +267,7 @@ fn a_full_queue_holds_appenders_until_there_is_room() {
 #[test]
 fn readers_and_purges_do_not_disturb_each_other() {
     let dir = tempfile::tempdir().unwrap();
-    let wal = Wal::open(dir.path(), WalOptions { cache_bytes: 0, ..options() }).unwrap();
+    let wal = Wal::open(&dir.path().join("wal"), WalOptions { cache_bytes: 0, ..options() }).unwrap();
     let log = wal.group(GROUP);
     let reader = log.clone();
     let (stop, stopped) = mpsc::channel::<()>();

@@ -7,10 +7,11 @@ use std::any::Any;
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::newest;
 use super::record::{BATCH_HEADER_BYTES, BatchHeader, BatchKind, Body, Record, record_bytes};
 use super::recover::Recovered;
 use super::segment::{Pool, SEGMENT_HEADER_BYTES, SegmentFile, SegmentHeader};
@@ -34,6 +35,7 @@ pub(super) const CLOSED: &str = "the write-ahead log is closed";
 type Placement = (GroupId, u64, u32, u32);
 
 pub(super) struct Writer {
+    dir: PathBuf,
     shared: Arc<Shared>,
     pool: Pool,
     current: Arc<SegmentFile>,
@@ -71,6 +73,8 @@ impl Writer {
                 Arc::new(pool.activate(first)?)
             }
         };
+        // A crash may have come between a segment and its number.
+        newest::write(dir, current.header.sequence)?;
         {
             let mut state = shared.state.lock();
             state.segments = std::mem::take(&mut found.segments);
@@ -78,6 +82,7 @@ impl Writer {
             state.groups = std::mem::take(&mut found.logs);
         }
         let mut writer = Self {
+            dir: dir.to_owned(),
             shared,
             pool,
             current,
@@ -337,6 +342,7 @@ impl Writer {
         let next = sequence.checked_add(1).ok_or_else(|| io::Error::other("segment numbers are used up"))?;
         let header = header(next, Some(&self.current.header), self.end, self.next_batch)?;
         self.current = Arc::new(self.pool.activate(header)?);
+        newest::write(&self.dir, next)?;
         self.end = SEGMENT_HEADER_BYTES;
         self.contents.insert(next, BTreeMap::new());
         let mut state = self.shared.state.lock();
