@@ -25,6 +25,8 @@ pub const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 
 const REQUESTS: &str = "lastseat_http_requests_total";
 const DURATION: &str = "lastseat_http_request_duration_seconds";
+/// Counted by whoever writes the log.
+pub const LOG_LINES_LOST: &str = "lastseat_log_lines_lost_total";
 
 /// Reads what this process has measured.
 #[derive(Clone)]
@@ -60,6 +62,8 @@ pub fn install() -> Result<Handle, InstallError> {
     let handle = Handle(recorder.handle());
     metrics::set_global_recorder(recorder).map_err(|_| InstallError::Installed)?;
     metrics::describe_counter!(REQUESTS, "Requests answered, by route, method, status and problem code.");
+    metrics::describe_counter!(LOG_LINES_LOST, "Lines of the log that could not be written to stderr.");
+    metrics::counter!(LOG_LINES_LOST).absolute(0);
     streams::describe_metrics();
     metrics::describe_histogram!(DURATION, metrics::Unit::Seconds, "Time from a request's headers to its answer.");
     Ok(handle)
