@@ -17,6 +17,7 @@ pub mod item;
 pub mod json;
 pub mod nodes;
 pub mod sale;
+mod strict;
 pub mod views;
 
 use std::borrow::Cow;
