@@ -52,7 +52,7 @@ impl From<Unread> for Problem {
     fn from(unread: Unread) -> Self {
         match unread {
             Unread::NoHost => {
-                Problem::malformed("A request over HTTP/1.1 says once which host it is for; send one Host header.")
+                Problem::malformed("The request must say once which host it is for; send exactly one Host header.")
             }
             Unread::Refused(StatusCode::URI_TOO_LONG | StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE) => too_long_head(),
             Unread::Refused(_) => Problem::malformed(
