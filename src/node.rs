@@ -1,7 +1,7 @@
 //! The composition root: wires the rooms of one node, starts it, and stops it in the right order.
 //!
 //! ```text
-//! start:  identity → WAL → state → raft → service → HTTP
+//! start:  listener, /livez → identity → WAL → state → raft → service → the whole API
 //! stop:   /readyz fails, leadership handed over → requests finish → HTTP ends → raft, persister, WAL close
 //! ```
 
@@ -99,6 +99,9 @@ async fn serve(config: NodeConfig) -> Result<(), String> {
         .map_err(|e| format!("cannot listen on {} for clients: {e}; choose another --listen", config.listen))?;
     let peer_listener = std::net::TcpListener::bind(config.peer_listen)
         .map_err(|e| format!("cannot listen on {} for peers: {e}; choose another --peer-listen", config.peer_listen))?;
+    // From here on clients are answered: what opens a big folder is alive, and says that it is not ready.
+    let (front, stop) = (api::Front::opening(config.node_id), CancellationToken::new());
+    let mut http = tokio::spawn(api::serve(listener, front.clone(), stop.clone(), FINISH_REQUESTS_WITHIN));
     let folder = config.clone();
     let data = tokio::task::spawn_blocking(move || open_data(&folder))
         .await
@@ -121,7 +124,6 @@ async fn serve(config: NodeConfig) -> Result<(), String> {
     .await?;
     let webhooks = WebhookOptions { allow_private: config.webhook_allow_private, render: api::webhook_body };
     let service = Service::start(raft.clone(), stamp::wall_clock(), webhooks, Arc::new(die));
-    let stop = CancellationToken::new();
     // Ends by itself only when `stop` is cancelled; a scrape without it still reads right, only with more memory.
     let upkeep = tokio::spawn(metrics.clone().upkeep(stop.clone()));
     let sockets = TaskTracker::new();
@@ -132,8 +134,7 @@ async fn serve(config: NodeConfig) -> Result<(), String> {
         sockets: sockets.clone(),
         dev_control: config.dev_control,
     };
-    let router = api::router(service.clone(), options);
-    let mut http = tokio::spawn(api::serve(listener, router, stop.clone(), FINISH_REQUESTS_WITHIN));
+    front.take_over(api::router(service.clone(), options));
     tracing::info!(node_id = config.node_id, api = %config.api_advertise, peer = %config.peer_advertise, "serving");
     tokio::select! {
         _ = terminate.recv() => tracing::info!("SIGTERM: stopping"),

@@ -33,8 +33,9 @@ impl Api {
         if let Some(redirect) = self.redirected(call, is_set(query.redirect)) {
             return Ok(redirect);
         }
-        let body = call.json_body(BATCH_BYTES_MAX).await?;
-        let commands = match self.parse_aside(body, parse).await? {
+        let body = call.json_body(self, BATCH_BYTES_MAX).await?;
+        let (parsed, _room) = self.parse_aside(body, parse).await?;
+        let commands = match parsed {
             Parsed::Atomic(commands) => return self.submit(call, false, Command::AtomicBatch(commands)).await,
             Parsed::Independent(commands) => commands,
         };

@@ -148,7 +148,7 @@ const HEX: &[u8; 16] = b"0123456789abcdef";
 )]
 pub(super) async fn init(State(api): State<Api>, mut call: Call) -> Reply {
     let NoQuery {} = call.query()?;
-    let body = call.json_body(BODY_BYTES_MAX).await?;
+    let (body, _room) = call.json_body(&api, BODY_BYTES_MAX).await?;
     let wire: InitCluster = parse(&body)?;
     if !(1..=INIT_NODES_MAX).contains(&wire.nodes.len()) {
         return Err(Problem::invalid(format!(
@@ -172,7 +172,7 @@ pub(super) async fn init(State(api): State<Api>, mut call: Call) -> Reply {
 )]
 pub(super) async fn add_member(State(api): State<Api>, mut call: Call) -> Reply {
     let NoQuery {} = call.query()?;
-    let body = call.json_body(BODY_BYTES_MAX).await?;
+    let (body, _room) = call.json_body(&api, BODY_BYTES_MAX).await?;
     let wire: NodeAddress = parse(&body)?;
     api.service().add_member(wire.member("")?, call.deadline()?).await?;
     Ok(value(&Done::new(None)))
@@ -189,7 +189,7 @@ pub(super) async fn add_member(State(api): State<Api>, mut call: Call) -> Reply 
 )]
 pub(super) async fn remove_member(State(api): State<Api>, mut call: Call) -> Reply {
     let NoQuery {} = call.query()?;
-    call.no_body().await?;
+    call.no_body(&api).await?;
     let id = call.segment("id")?;
     let id = id.parse().map_err(|_| {
         Problem::new(ProblemCode::MemberNotFound, "A member's id is a whole number; look at GET /v1/cluster.")
@@ -210,7 +210,7 @@ pub(super) async fn remove_member(State(api): State<Api>, mut call: Call) -> Rep
 )]
 pub(super) async fn transfer_leader(State(api): State<Api>, mut call: Call) -> Reply {
     let NoQuery {} = call.query()?;
-    let body = call.json_body(BODY_BYTES_MAX).await?;
+    let (body, _room) = call.json_body(&api, BODY_BYTES_MAX).await?;
     let wire = if body.is_empty() { TransferLeader::default() } else { parse(&body)? };
     api.service().transfer_leader(wire.to, call.deadline()?).await?;
     Ok(value(&Done::new(None)))

@@ -81,7 +81,7 @@ impl Api {
         if let Some(redirect) = self.redirected(call, is_set(query.redirect)) {
             return Ok(redirect);
         }
-        let body = call.json_body(BODY_BYTES_MAX).await?;
+        let (body, _room) = call.json_body(self, BODY_BYTES_MAX).await?;
         let command = parse(call.segment("event")?, &body)?;
         drop(body);
         self.submit(call, false, Command::Sale(command)).await

@@ -66,7 +66,7 @@ pub(super) async fn nodes(State(api): State<Api>, call: Call) -> Reply {
 )]
 pub(super) async fn act(State(api): State<Api>, mut call: Call) -> Reply {
     let _: NoQuery = call.query()?;
-    call.no_body().await?;
+    call.no_body(&api).await?;
     refuse_foreign_page(&call)?;
     let (id, action) = (call.segment("id")?, call.segment("action")?);
     let plain = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric());

@@ -20,6 +20,7 @@ use super::problem::{Problem, ProblemCode};
 use super::reply::{IDEMPOTENCY_KEY, command_headers};
 use super::request::RequestId;
 use super::{Api, metrics};
+use crate::service::NodeFacts;
 
 const LASTSEAT_REVISION: HeaderName = HeaderName::from_static("lastseat-revision");
 const LASTSEAT_NODE: HeaderName = HeaderName::from_static("lastseat-node");
@@ -35,13 +36,29 @@ pub(super) struct Plain;
 pub(super) struct EdgeLayer(Arc<Edge>);
 
 struct Edge {
-    api: Api,
+    node: Node,
     /// The route as it is written, such as `/v1/events/{event}`: never the path, which may hold a token.
     route: Arc<str>,
     /// Responses under `/v1` show where they came from.
     is_v1: bool,
     /// Metrics of this route, found once by what they are told apart by.
     meters: Mutex<Vec<(Seen, metrics::Meter)>>,
+}
+
+/// Who answers.
+enum Node {
+    /// While its data folder opens, a node knows nothing but its id.
+    Opening(u64),
+    Open(Api),
+}
+
+impl Node {
+    fn facts(&self) -> NodeFacts {
+        match self {
+            Self::Opening(node_id) => NodeFacts { revision: 0, node_id: *node_id, leader_api: None },
+            Self::Open(api) => api.service().facts(),
+        }
+    }
 }
 
 /// What tells two answers of a route apart in metrics.
@@ -54,13 +71,21 @@ struct Seen {
 
 impl EdgeLayer {
     pub(super) fn new(api: Api, route: &str) -> Self {
-        let is_v1 = route.starts_with("/v1/");
-        Self(Arc::new(Edge { api, route: route.into(), is_v1, meters: Mutex::default() }))
+        Self::of(Node::Open(api), route, route.starts_with("/v1/"))
+    }
+
+    /// For a node that opens its data folder.
+    pub(super) fn opening(node_id: u64, route: &str) -> Self {
+        Self::of(Node::Opening(node_id), route, !route.starts_with('/'))
     }
 
     /// For what no route takes.
     pub(super) fn unmatched(api: Api) -> Self {
-        Self(Arc::new(Edge { api, route: "unmatched".into(), is_v1: true, meters: Mutex::default() }))
+        Self::of(Node::Open(api), "unmatched", true)
+    }
+
+    fn of(node: Node, route: &str, is_v1: bool) -> Self {
+        Self(Arc::new(Edge { node, route: route.into(), is_v1, meters: Mutex::default() }))
     }
 }
 
@@ -154,7 +179,7 @@ impl Edge {
         if !self.is_v1 {
             return;
         }
-        let facts = self.api.service().facts();
+        let facts = self.node.facts();
         headers.insert(LASTSEAT_REVISION, HeaderValue::from(facts.revision));
         headers.insert(LASTSEAT_NODE, HeaderValue::from(facts.node_id));
         if let Some(leader) = facts.leader_api.and_then(|api| HeaderValue::try_from(api).ok()) {

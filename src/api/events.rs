@@ -14,6 +14,7 @@ use super::reading::{ReadHeaders, ReadQuery, page_limit};
 use super::render::{Applied, Deleted};
 use super::reply::{Reply, value};
 use super::request::{BODY_BYTES_MAX, Call, CommandHeaders, DEFINITION_BYTES_MAX};
+use super::room::Room;
 use super::wire::definition::{self, EventChange, EventDefinition};
 use super::wire::views::{Audit, Event, EventLine, EventPage};
 use super::wire::{Name, WireError};
@@ -61,22 +62,23 @@ impl Api {
         if let Some(redirect) = self.redirected(call, is_set(query.redirect)) {
             return Ok(redirect);
         }
-        let body = call.json_body(limit_bytes).await?;
+        let body = call.json_body(self, limit_bytes).await?;
         let event = call.segment("event")?.to_owned();
-        let command = self.parse_aside(body, move |body| parse(&event, body).map_err(Problem::from)).await?;
+        let (command, _room) = self.parse_aside(body, move |body| parse(&event, body).map_err(Problem::from)).await?;
         self.submit(call, true, command).await
     }
 
-    /// Parses here, or on a thread of its own when it would take long.
+    /// Parses here, or on a thread of its own when it would take long. What comes out is in the room of the body.
     pub(super) async fn parse_aside<T: Send + 'static>(
         &self,
-        body: Bytes,
+        (body, room): (Bytes, Room),
         parse: impl FnOnce(&[u8]) -> Result<T, Problem> + Send + 'static,
-    ) -> Result<T, Problem> {
+    ) -> Result<(T, Room), Problem> {
         if body.len() <= PARSE_ASIDE_BYTES {
-            return parse(&body);
+            return Ok((parse(&body)?, room));
         }
-        let parsing = tokio::task::spawn_blocking(move || parse(&body));
+        // The room goes along: parsing does not end when the client goes away.
+        let parsing = tokio::task::spawn_blocking(move || Ok((parse(&body)?, room)));
         parsing.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
     }
 }
@@ -132,7 +134,7 @@ async fn try_delete(api: &Api, call: &mut Call) -> Reply {
     if let Some(redirect) = api.redirected(call, is_set(query.redirect)) {
         return Ok(redirect);
     }
-    call.no_body().await?;
+    call.no_body(api).await?;
     let event = call.id("event")?;
     api.submit(call, false, Command::Delete { event, force: is_set(query.force) }).await
 }

@@ -58,7 +58,7 @@ pub(super) async fn readyz(State(api): State<Api>, call: Call) -> Reply {
     Ok(text(if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, lines))
 }
 
-fn text(status: StatusCode, text: String) -> Response {
+pub(super) fn text(status: StatusCode, text: String) -> Response {
     let mut response = (status, text).into_response();
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     response.extensions_mut().insert(Plain);

@@ -25,6 +25,8 @@ pub const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 
 const REQUESTS: &str = "lastseat_http_requests_total";
 const DURATION: &str = "lastseat_http_request_duration_seconds";
+/// Counted by whoever writes the log.
+pub const LOG_LINES_LOST: &str = "lastseat_log_lines_lost_total";
 
 /// Reads what this process has measured.
 #[derive(Clone)]
@@ -60,6 +62,7 @@ pub fn install() -> Result<Handle, InstallError> {
     let handle = Handle(recorder.handle());
     metrics::set_global_recorder(recorder).map_err(|_| InstallError::Installed)?;
     super::metrics_help::describe();
+    metrics::counter!(LOG_LINES_LOST).absolute(0);
     streams::describe_metrics();
     Ok(handle)
 }

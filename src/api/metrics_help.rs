@@ -37,6 +37,7 @@ const GAUGES: &[(&str, &str)] = &[
 const COUNTERS: &[(&str, &str)] = &[
     ("lastseat_http_requests_total", "Requests answered, by route, method, status and problem code."),
     ("lastseat_webhook_attempts_total", "Attempts to deliver to webhooks, by what came of them."),
+    ("lastseat_log_lines_lost_total", "Lines of the log that could not be written to stderr."),
     ("lastseat_wal_batches_total", "Writes to the write-ahead log, each flushed once."),
     ("lastseat_wal_records_total", "Records written to the write-ahead log."),
     ("lastseat_wal_bytes_total", "Bytes written to the write-ahead log."),

@@ -15,7 +15,8 @@
 //! - A body is a pure function of the recorded answer, so a replay is the same to the byte but for `request_id`.
 //! - Nothing here decides: what needs the state is decided by `apply`, through `service`.
 //! - Tokens, credentials and bodies never reach a log; the log names the route, not the path.
-//! - Everything has a named limit: bodies, connections, time to send, lists that are rendered at once.
+//! - Everything has a named limit: bodies, connections, time to send, lists that are rendered at once, and the bytes of
+//!   large bodies and answers of all connections together (`room.rs`).
 //!
 //! On purpose not here: TLS, CORS, compression, retries. No clock that a decision depends on: the deadline of a request is
 //! only how long this node waits.
@@ -30,6 +31,7 @@ mod dev;
 mod docs;
 mod edge;
 mod events;
+mod front;
 mod health;
 pub mod metrics;
 mod metrics_help;
@@ -40,6 +42,7 @@ mod reading;
 pub mod render;
 mod reply;
 pub mod request;
+pub mod room;
 mod routes;
 mod seats;
 mod serve;
@@ -61,7 +64,9 @@ use tokio_util::task::TaskTracker;
 
 use crate::service::Service;
 use backend::Backend;
+use room::Rooms;
 
+pub use front::Front;
 pub use routes::openapi;
 pub use serve::{CONNECTIONS_MAX, serve};
 pub use streams::STREAMS_MAX;
@@ -94,17 +99,22 @@ struct Shared {
     options: ApiOptions,
     renders: Arc<Semaphore>,
     streams: Arc<Semaphore>,
+    rooms: Rooms,
     document: Bytes,
 }
 
 impl Api {
     fn new(backend: Backend, options: ApiOptions, document: Bytes) -> Self {
         let (renders, streams) = (Arc::new(Semaphore::new(RENDERS_MAX)), Arc::new(Semaphore::new(STREAMS_MAX)));
-        Self(Arc::new(Shared { backend, options, renders, streams, document }))
+        Self(Arc::new(Shared { backend, options, renders, streams, rooms: Rooms::new(), document }))
     }
 
     pub(crate) fn service(&self) -> &Backend {
         &self.0.backend
+    }
+
+    fn rooms(&self) -> &Rooms {
+        &self.0.rooms
     }
 
     fn options(&self) -> &ApiOptions {

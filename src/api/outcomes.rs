@@ -59,7 +59,7 @@ async fn try_void(api: &Api, call: &mut Call) -> Reply {
     if let Some(redirect) = api.redirected(call, is_set(query.redirect)) {
         return Ok(redirect);
     }
-    call.no_body().await?;
+    call.no_body(api).await?;
     let key = call.asked_key()?;
     api.submit(call, false, Command::Void { key }).await
 }

@@ -20,8 +20,8 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 pub(super) type Reply = Result<Response, Problem>;
 
 /// A JSON response.
-pub(super) fn json(status: u16, body: Vec<u8>) -> Response {
-    let mut response = Response::new(Body::from(body));
+pub(super) fn json(status: u16, body: impl Into<Body>) -> Response {
+    let mut response = Response::new(body.into());
     *response.status_mut() = StatusCode::from_u16(status).expect("statuses are written in this crate, and real");
     response.headers_mut().insert(header::CONTENT_TYPE, JSON);
     response

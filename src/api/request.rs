@@ -13,7 +13,9 @@ use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use utoipa::IntoParams;
 
+use super::Api;
 use super::problem::{Problem, ProblemCode, too_large};
+use super::room::{BODY_FREE_BYTES, Room, Rooms};
 use super::wire::{self, Name, ParseName};
 use crate::domain::id::Key;
 use crate::domain::value::{Millis, Version};
@@ -236,34 +238,33 @@ impl Call {
     }
 
     /// The whole body, which must be JSON by its content type. Reads it once; later calls find it empty.
-    pub async fn json_body(&mut self, limit_bytes: usize) -> Result<Bytes, Problem> {
+    /// It is in its room until the command is answered.
+    pub(super) async fn json_body(&mut self, api: &Api, limit_bytes: usize) -> Result<(Bytes, Room), Problem> {
         // In this order: `too_large` stands above a wrong content type.
-        let body = self.body(limit_bytes).await?;
+        let body = self.body(api.rooms(), limit_bytes).await?;
         self.check_content_type()?;
         Ok(body)
     }
 
     /// For routes without a body: an empty one, or an empty object.
-    pub async fn no_body(&mut self) -> Result<(), Problem> {
-        let body = self.body(BODY_BYTES_MAX).await?;
+    pub(super) async fn no_body(&mut self, api: &Api) -> Result<(), Problem> {
+        let (body, _room) = self.body(api.rooms(), BODY_BYTES_MAX).await?;
         match body.trim_ascii() {
             b"" | b"{}" => Ok(()),
             _ => Err(Problem::malformed("This route takes no body; send none.")),
         }
     }
 
-    async fn body(&mut self, limit_bytes: usize) -> Result<Bytes, Problem> {
+    async fn body(&mut self, rooms: &Rooms, limit_bytes: usize) -> Result<(Bytes, Room), Problem> {
         let declared = self.parts.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
-        if declared.and_then(|text| text.parse::<u64>().ok()).is_some_and(|bytes| bytes > limit_bytes as u64) {
+        let declared = declared.and_then(|text| text.parse::<u64>().ok());
+        let declared = declared.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
+        if declared.is_some_and(|bytes| bytes > limit_bytes) {
             return Err(too_large(limit_bytes));
         }
         let body = Limited::new(std::mem::take(self.body.get_mut()), limit_bytes);
-        match tokio::time::timeout(BODY_READ_MAX, body.collect()).await {
-            Ok(Ok(collected)) => Ok(collected.to_bytes()),
-            Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large(limit_bytes)),
-            Ok(Err(_)) => Err(Problem::malformed(
-                "The body ended before it was complete; send all of it, with the right Content-Length.",
-            )),
+        match tokio::time::timeout(BODY_READ_MAX, read(body, declared, rooms, limit_bytes)).await {
+            Ok(read) => read,
             Err(_) => Err(Problem::malformed(format!(
                 "The body did not arrive within {} s; send it faster or in smaller requests.",
                 BODY_READ_MAX.as_secs()
@@ -273,7 +274,11 @@ impl Call {
 
     /// JSON, or unsaid.
     fn check_content_type(&self) -> Result<(), Problem> {
-        let Some(value) = self.parts.headers.get(header::CONTENT_TYPE) else { return Ok(()) };
+        let mut values = self.parts.headers.get_all(header::CONTENT_TYPE).iter();
+        let Some(value) = values.next() else { return Ok(()) };
+        if values.next().is_some() {
+            return Err(Problem::malformed("Header Content-Type is there more than once; give it once."));
+        }
         let essence = value.to_str().unwrap_or_default().split(';').next().unwrap_or_default().trim();
         let is_json = essence.eq_ignore_ascii_case("application/json")
             || (essence.len() > 5
@@ -287,4 +292,41 @@ impl Call {
             format!("The body is declared as {essence:?}; send JSON with Content-Type: application/json."),
         ))
     }
+}
+
+/// Reads to the end. What does not say its length takes room as soon as it is not small, for all that it may become.
+async fn read(
+    mut body: Limited<Body>,
+    declared: Option<usize>,
+    rooms: &Rooms,
+    limit_bytes: usize,
+) -> Result<(Bytes, Room), Problem> {
+    let mut room = rooms.body(limit_bytes, declared.unwrap_or(0))?;
+    let (mut first, mut all) = (Bytes::new(), Vec::new());
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(|error| broken_off(&error, limit_bytes))?.into_data() else { continue };
+        let total = first.len().max(all.len()) + data.len();
+        if declared.is_none() && total > BODY_FREE_BYTES && room.is_none() {
+            room = rooms.body(limit_bytes, limit_bytes)?;
+        }
+        if total == data.len() {
+            first = data;
+            continue;
+        }
+        if all.is_empty() {
+            all.reserve_exact(declared.unwrap_or(total));
+            all.extend_from_slice(&std::mem::take(&mut first));
+        }
+        all.extend_from_slice(&data);
+    }
+    let body = if all.is_empty() { first } else { all.into() };
+    room.shrink_to(body.len());
+    Ok((body, room))
+}
+
+fn broken_off(error: &axum::BoxError, limit_bytes: usize) -> Problem {
+    if error.is::<LengthLimitError>() {
+        return too_large(limit_bytes);
+    }
+    Problem::malformed("The body ended before it was complete; send all of it, with the right Content-Length.")
 }

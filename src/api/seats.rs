@@ -2,7 +2,6 @@
 //! seats neither holds up `apply` nor other requests.
 
 use axum::extract::State;
-use axum::response::Response;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
@@ -91,15 +90,21 @@ pub(super) async fn list(State(api): State<Api>, call: Call) -> Reply {
         after: query.after.as_deref().map(|id| wire::name(id, "Query parameter after")).transpose()?,
         limit: page_limit(query.limit, usize::MAX, SEATS_PAGE_MAX)?,
     };
+    // Room before the state is frozen: what waits keeps no old version of it.
+    let seats = api.service().inspect(|inventory| inventory.event(&event).map_or(0, |view| view.seats.total));
+    let bytes = filter.limit.min(usize::try_from(seats).unwrap_or(usize::MAX)).saturating_mul(SEAT_BYTES_USUAL);
+    let room = api.rooms().answer(bytes, call.deadline()?).await?;
     let permit = api.permit(&call, query.consistency, query.min_revision).await?;
     let (revision, frozen) = api.service().inspect(|inventory| (inventory.revision(), inventory.freeze_event(&event)));
     let Some(frozen) = frozen else { return Err(no_event(&event, revision.0)) };
-    let response = api.aside(&call, move || filter.page(&frozen, revision.0)).await??;
-    Ok(permit.on(response))
+    // The room goes along: rendering does not end when the client goes away.
+    let rendered = move || filter.page(&frozen, revision.0).map(|page| (page, room));
+    let (page, room) = api.aside(&call, rendered).await??;
+    Ok(permit.on(json(200, api.rooms().house(page, room, call.deadline()?).await?)))
 }
 
 impl Filter {
-    fn page(&self, frozen: &FrozenEvent, revision: u64) -> Result<Response, Problem> {
+    fn page(&self, frozen: &FrozenEvent, revision: u64) -> Result<Vec<u8>, Problem> {
         let mut seats = frozen.seats();
         if let Some(after) = &self.after
             && !seats.any(|(seat, _)| seat.id == *after)
@@ -113,7 +118,7 @@ impl Filter {
         let next = rows.last().filter(|_| more).map(SeatRow::id);
         let mut body = Vec::with_capacity(render::BODY_BYTES_USUAL + rows.len() * SEAT_BYTES_USUAL);
         render::write_json(&SeatPage { version: frozen.version().0, revision, seats: rows, next }, &mut body);
-        Ok(json(200, body))
+        Ok(body)
     }
 
     fn takes(&self, seat: &SeatDef, status: SeatStatus) -> bool {

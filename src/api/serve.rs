@@ -4,7 +4,6 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
@@ -14,6 +13,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::front::Front;
 use super::unread::ProblemIo;
 
 /// Connections open at a time; more wait in the kernel's backlog.
@@ -30,9 +30,9 @@ const UNTAKEN_MAX: Duration = Duration::from_secs(60);
 /// How long to leave the listener alone when the process has no file descriptors left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves `router` until `shutdown`, then lets open requests end for at most `drain`. Streams must end by themselves when
+/// Serves what `front` answers until `shutdown`, then lets open requests end for at most `drain`. Streams must end by themselves when
 /// `shutdown` comes. Returns how many connections were cut off at the end.
-pub async fn serve(listener: TcpListener, router: Router, shutdown: CancellationToken, drain: Duration) -> usize {
+pub async fn serve(listener: TcpListener, front: Front, shutdown: CancellationToken, drain: Duration) -> usize {
     let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let graceful = GracefulShutdown::new();
     let builder = builder();
@@ -48,8 +48,8 @@ pub async fn serve(listener: TcpListener, router: Router, shutdown: Cancellation
         let Some((stream, permit)) = accepted else { continue };
         let connection = builder
             .serve_connection_with_upgrades(
-                TokioIo::new(ProblemIo::new(stream, router.clone())),
-                TowerToHyperService::new(router.clone()),
+                TokioIo::new(ProblemIo::new(stream, front.clone())),
+                TowerToHyperService::new(front.clone()),
             )
             .into_owned();
         let watched = graceful.watch(connection);

@@ -15,29 +15,47 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::http::{Request, Response, StatusCode};
+use axum::http::{Request, Response, StatusCode, Version};
 use futures_util::FutureExt;
 use http_body_util::BodyExt;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tower::Service;
 
+use super::front::Front;
 use super::problem::{Problem, too_long_head};
 
 /// More than the longest head that hyper writes by itself.
 const OWN_HEAD_BYTES_MAX: usize = 256;
 const HEAD_END: &[u8] = b"\r\n\r\n";
 
-/// Marks the request that stands for one that could not be read: with which status hyper refused it.
+/// Marks the request that stands for one that could not be read, and says why it could not.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Unread(StatusCode);
+pub(super) enum Unread {
+    /// With which status hyper refused it.
+    Refused(StatusCode),
+    /// Over HTTP/1.1, without its host or with several.
+    NoHost,
+}
+
+impl Unread {
+    /// No route has this path. The method makes no time series.
+    pub(super) fn request(self) -> Request<Body> {
+        let request = Request::builder().method("UNREAD").uri("/unread");
+        let mut request = request.body(Body::empty()).expect("a valid request");
+        request.extensions_mut().insert(self);
+        request
+    }
+}
 
 impl From<Unread> for Problem {
-    fn from(Unread(status): Unread) -> Self {
-        match status {
-            StatusCode::URI_TOO_LONG | StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => too_long_head(),
-            _ => Problem::malformed(
+    fn from(unread: Unread) -> Self {
+        match unread {
+            Unread::NoHost => {
+                Problem::malformed("The request must say once which host it is for; send exactly one Host header.")
+            }
+            Unread::Refused(StatusCode::URI_TOO_LONG | StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE) => too_long_head(),
+            Unread::Refused(_) => Problem::malformed(
                 "The request line or a header cannot be read as HTTP; correct it and send it again on a new connection.",
             ),
         }
@@ -47,14 +65,14 @@ impl From<Unread> for Problem {
 /// A connection whose every refusal has a body.
 pub(super) struct ProblemIo<I> {
     io: I,
-    router: Router,
+    front: Front,
     /// What is to be written in place of hyper's own answer.
     answer: Bytes,
 }
 
 impl<I: AsyncWrite + Unpin> ProblemIo<I> {
-    pub(super) fn new(io: I, router: Router) -> Self {
-        Self { io, router, answer: Bytes::new() }
+    pub(super) fn new(io: I, front: Front) -> Self {
+        Self { io, front, answer: Bytes::new() }
     }
 
     fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -75,7 +93,7 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for ProblemIo<I> {
             None => Pin::new(&mut self.io).poll_write(cx, bytes),
             // What stands before it belongs to another answer. The head then comes again, whole, with nothing before it.
             Some((at @ 1.., _)) => Pin::new(&mut self.io).poll_write(cx, &bytes[..at]),
-            Some((0, status)) => match answer(&mut self.router, status, bytes) {
+            Some((0, status)) => match answer(&mut self.front, status, bytes) {
                 Some(answer) => {
                     self.answer = answer;
                     Poll::Ready(Ok(bytes.len()))
@@ -147,12 +165,12 @@ fn own_head(bytes: &[u8]) -> Option<(usize, StatusCode)> {
 }
 
 /// The router's answer to a request that could not be read, as it goes over the wire.
-fn answer(router: &mut Router, status: StatusCode, own: &[u8]) -> Option<Bytes> {
-    // No route has this path. The method makes no time series.
-    let mut request = Request::builder().method("UNREAD").uri("/").body(Body::empty()).expect("a valid request");
-    request.extensions_mut().insert(Unread(status));
+fn answer(front: &mut Front, status: StatusCode, own: &[u8]) -> Option<Bytes> {
+    // This one is asked for no host.
+    let mut request = Unread::Refused(status).request();
+    *request.version_mut() = Version::HTTP_10;
     // Nothing on this way waits for anything.
-    let response: Response<Body> = router.call(request).now_or_never()?.unwrap_or_else(|never| match never {});
+    let response: Response<Body> = front.call(request).now_or_never()?.unwrap_or_else(|never| match never {});
     let (parts, body) = response.into_parts();
     let body = body.collect().now_or_never()?.ok()?.to_bytes();
     let mut wire = format!("HTTP/1.1 {}\r\n", parts.status).into_bytes();
@@ -212,7 +230,7 @@ mod tests {
     /// What arrives when all of `slices` is written as hyper writes: what was not taken is given again.
     async fn written(slices: &[&[u8]], at_once: usize) -> String {
         let io = Slow { taken: Vec::new(), at_once, ready: false };
-        let mut io = ProblemIo::new(io, unreached());
+        let mut io = ProblemIo::new(io, unreached().into());
         let mut left: Vec<&[u8]> = slices.to_vec();
         while left.iter().any(|slice| !slice.is_empty()) {
             let now: Vec<_> = left.iter().map(|slice| IoSlice::new(slice)).collect();

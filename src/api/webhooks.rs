@@ -47,11 +47,13 @@ impl Api {
         if let Some(redirect) = self.redirected(call, is_set(query.redirect)) {
             return Ok(redirect);
         }
-        let body = if takes_body { call.json_body(BODY_BYTES_MAX).await? } else { Default::default() };
-        if !takes_body {
-            call.no_body().await?;
-        }
-        let command = parse(call.id("webhook")?, &body)?;
+        let command = if takes_body {
+            let (body, _room) = call.json_body(self, BODY_BYTES_MAX).await?;
+            parse(call.id("webhook")?, &body)?
+        } else {
+            call.no_body(self).await?;
+            parse(call.id("webhook")?, &[])?
+        };
         self.submit(call, false, command).await
     }
 }

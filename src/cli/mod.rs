@@ -25,6 +25,7 @@ mod dev;
 mod event;
 mod exit;
 mod import;
+mod log;
 mod output;
 mod rush;
 mod sale;

@@ -1,14 +1,12 @@
 //! `serve` and `config show`.
 
-use std::io::{IsTerminal as _, Read as _};
-
-use serde_json::json;
-use tracing_subscriber::EnvFilter;
+use std::io::Read as _;
 
 use super::args::{Format, ServeArgs};
-use super::config::{self, LogConfig, LogFormat, ServeFlags};
+use super::config::{self, ServeFlags};
 use super::exit::Failure;
-use super::output;
+use super::{log, output};
+use serde_json::json;
 
 /// Time a node has to stop by itself once its parent is gone.
 const ORPHAN_GRACE: std::time::Duration = std::time::Duration::from_secs(10);
@@ -17,7 +15,7 @@ pub(super) fn run(args: &ServeArgs) -> Result<(), Failure> {
     let environment = config::environment();
     let mut resolved = config::resolve(&args.flags, &environment).map_err(Failure::usage)?;
     resolved.node.dev_control = args.dev_control;
-    start_log(&resolved.log)?;
+    log::start(&resolved.log)?;
     for variable in config::unknown_variables(&environment) {
         tracing::warn!(variable, "this variable is no setting of a node and is ignored; is it misspelt?");
     }
@@ -50,18 +48,6 @@ pub(super) fn show(flags: &ServeFlags, origin: bool, format: Format) -> Result<(
         })
         .collect();
     output::raw(&output::columns_text(&columns, &rows))
-}
-
-fn start_log(config: &LogConfig) -> Result<(), Failure> {
-    let filter = EnvFilter::try_new(&config.level).map_err(|error| {
-        Failure::usage(format!("log level {:?}: {error}; write error, warn, info, debug or trace", config.level))
-    })?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    let started = match config.format {
-        LogFormat::Text => builder.with_ansi(std::io::stderr().is_terminal()).try_init(),
-        LogFormat::Json => builder.json().flatten_event(true).try_init(),
-    };
-    started.map_err(|error| Failure::failed(format!("cannot start logging: {error}")))
 }
 
 /// The parent holds our stdin open and writes nothing. When it dies, however it dies, the kernel closes its end; this

@@ -50,6 +50,21 @@ impl Me {
         }
     }
 
+    /// A node that nobody knows, which says it is of this cluster.
+    #[cfg(test)]
+    pub(super) fn stranger(&self, node_id: u64) -> Self {
+        Self {
+            node_id,
+            incarnation: Uuid::new_v4(),
+            cluster: RwLock::new(*self.cluster.read()),
+            version: self.version.clone(),
+            wall_clock: std::sync::Arc::clone(&self.wall_clock),
+            timing: self.timing,
+            removed: AtomicBool::new(false),
+            removal: Notify::new(),
+        }
+    }
+
     /// Another node of the cluster said that this one was removed. It has that from the committed membership.
     pub(super) fn note_removed(&self) {
         if !self.removed.swap(true, Ordering::Relaxed) {

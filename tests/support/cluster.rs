@@ -178,8 +178,13 @@ impl Cluster {
     }
 
     /// Waits until the process answers `/livez`.
-    pub async fn alive(&self, id: u64) {
+    pub async fn lives(&self, id: u64) {
         self.status_of(id, "/livez").await;
+    }
+
+    /// Waits until the process has opened its data folder: until then it answers `/livez`, and nothing of the API.
+    pub async fn alive(&self, id: u64) {
+        self.status_of(id, "/v1/cluster").await;
     }
 
     /// Waits until `/readyz` says yes.

@@ -59,7 +59,7 @@ impl Plan {
         }
     }
 
-    fn command(&self) -> Command {
+    pub fn command(&self) -> Command {
         let mut command = lastseat();
         command.args(["serve", "--node-id", &self.id.to_string()]).arg("--data").arg(&self.data);
         command.args(["--listen", &self.api.to_string(), "--peer-listen", &self.peer.to_string()]);

@@ -191,3 +191,42 @@ async fn a_refused_change_of_membership_and_a_failed_one_differ() {
     let got = send(&unreached(), "POST", "/v1/cluster/transfer-leader", "").await;
     assert_eq!((got.status, got.text.as_str()), (200, r#"{"outcome":"applied"}"#));
 }
+
+#[tokio::test]
+async fn a_not_after_is_a_time_of_rfc_3339_or_refused() {
+    let good = [
+        "2099-01-01T00:00:00Z",
+        "2099-01-01t00:00:00z",
+        "2099-01-01T00:00:00.123456Z",
+        "2099-01-01T00:00:00+23:59",
+        "2099-01-01T00:00:00.5-00:00",
+    ];
+    for text in good {
+        assert_eq!(with(&voiding(), "POST", VOID, "not-after", text).await.status, 200, "{text}");
+    }
+    let bad = [
+        "2099-01-01T00:00:00+25:00",
+        "2099-01-01T00:00:00+24:00",
+        "2099-01-01T00:00:00-01:60",
+        "2099-01-01T00:00:00+01:00:00",
+        "2099-01-01T00:00:00+0100",
+        "2099-01-01T00:00:00+01",
+        "2099-01-01 00:00:00Z",
+        "2099-01-01T00:00:00",
+        "2099-01-01T00:00Z",
+        "2099-01-01T00:00:00.Z",
+        "2099-01-01T00:00:00,5Z",
+        "2099-01-01T00:00:00Z[UTC]",
+        "20990101T000000Z",
+        "+002099-01-01T00:00:00Z",
+        "2099-13-01T00:00:00Z",
+        "2099-02-29T00:00:00Z",
+        "2099-01-01T24:00:00Z",
+        "2099-01-01",
+        "4070908800",
+    ];
+    for text in bad {
+        let got = with(&unreached(), "POST", VOID, "not-after", text).await;
+        assert_eq!(got.problem(), (422, "invalid".into()), "{text}");
+    }
+}

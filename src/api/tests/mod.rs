@@ -8,6 +8,7 @@ mod headers;
 mod problem_table;
 mod refusals;
 mod rendering;
+mod rooms;
 mod routing;
 mod serving;
 mod stories;

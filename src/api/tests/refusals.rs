@@ -31,6 +31,12 @@ async fn bodies_of_the_wrong_shape_are_malformed() {
         (RESERVE, r#"{"items":[{"pool":"p","quantity":99999999999999999999}]}"#, "items[0].quantity"),
         (RESERVE, r#"{"items":[{"pool":"p","quantity":NaN}]}"#, "not JSON"),
         (RESERVE, r#"{"items":"A"}"#, "items"),
+        // A list is no object, and an object no choice, wherever it stands.
+        (RESERVE, r#"[[{"seat":"A"}],null,null,null,null]"#, "sequence"),
+        (RESERVE, r#"{"items":[["A",null,null]]}"#, "items[0]"),
+        (RESERVE, r#"{"best":[1,null,null,true]}"#, "best"),
+        (BOOK, r#"{"order":"o","token":"t","rest":{"keep":null}}"#, "rest"),
+        ("/v1/cluster/init", r#"{"nodes":[[1,"http://a:1","a:1",null]]}"#, "nodes[0]"),
         (RESERVE, r#"{"items":[{"seat":"A"}],"best":{"quantity":1}}"#, "not both"),
         (RESERVE, r#"{"best":{"quantity":1,"row":"A"}}"#, "best.row"),
         (RESERVE, r#"{"items":[{"seat":"A"}],"items":[]}"#, "duplicate field"),
@@ -222,4 +228,30 @@ async fn batches_have_their_limits() {
     let keyed = r#"{"atomic":true,"commands":[{"event":"e","op":"cancel","order":"o","key":"k"}]}"#;
     let got = post(&unreached(), "/v1/batch", keyed).await;
     assert_eq!((got.problem(), got.json()["index"].as_u64()), ((422, "invalid".into()), Some(0)));
+}
+
+#[tokio::test]
+async fn a_definition_written_as_lists_is_malformed() {
+    let seat = r#"{"name":"n","seats":[{"id":"A"},["B",null,null,null,null,null,null]]}"#;
+    let cases = [
+        (r#"["n",true,null,null,null,null,null]"#, "sequence"),
+        (seat, "seats[1]"),
+        (r#"{"name":"n","pools":[["p",5,null,null]]}"#, "pools[0]"),
+        (r#"{"name":"n","hold":[1,2]}"#, "hold"),
+        (r#"{"name":"n","limits":[6]}"#, "limits"),
+    ];
+    for (body, says) in cases {
+        let got = send(&unreached(), "PUT", "/v1/events/e", body).await;
+        assert_eq!(got.problem(), (400, "malformed".into()), "{body}");
+        assert!(got.detail().contains(says), "{body}: {}", got.detail());
+    }
+}
+
+#[tokio::test]
+async fn two_content_types_are_malformed() {
+    let request = Request::post(RESERVE).header("content-type", "application/json");
+    let request = request.header("content-type", "application/json").body(Body::from("{}")).expect("valid");
+    let got = ask(&unreached(), request).await;
+    assert_eq!(got.problem(), (400, "malformed".into()));
+    assert!(got.detail().contains("Content-Type"), "{}", got.detail());
 }

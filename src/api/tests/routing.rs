@@ -7,11 +7,16 @@ use serde_json::Value;
 use super::canned::{get, send, unreached};
 use crate::api::openapi;
 
-/// Every call of the contract but the streams, and the calls of the command line.
+/// Every call of the contract, the calls of the command line, and those of the console.
 const CONTRACT: &[(&str, &str)] = &[
     ("delete", "/v1/cluster/members/{id}"),
     ("delete", "/v1/events/{event}"),
     ("delete", "/v1/webhooks/{webhook}"),
+    ("get", "/"),
+    ("get", "/console"),
+    ("get", "/console/"),
+    ("get", "/console/{file}"),
+    ("get", "/dev/nodes"),
     ("get", "/docs"),
     ("get", "/docs/"),
     ("get", "/docs/{file}"),
@@ -36,6 +41,7 @@ const CONTRACT: &[(&str, &str)] = &[
     ("get", "/v1/webhooks/{webhook}"),
     ("get", "/v1/webhooks/{webhook}/deliveries"),
     ("patch", "/v1/events/{event}"),
+    ("post", "/dev/nodes/{id}/{action}"),
     ("post", "/v1/batch"),
     ("post", "/v1/cluster/init"),
     ("post", "/v1/cluster/members"),
@@ -97,7 +103,7 @@ async fn the_router_takes_exactly_what_the_document_has() {
 
 #[tokio::test]
 async fn what_is_no_route_is_a_problem() {
-    for path in ["/", "/v1", "/v2/events", "/v1/events/e/fly", "/docs/none.js"] {
+    for path in ["/unread", "/v1", "/v2/events", "/v1/events/e/fly", "/docs/none.js"] {
         let got = get(&unreached(), path).await;
         assert_eq!(got.problem(), (404, "route_not_found".into()), "{path}");
     }

@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::canned::{unreached, voiding};
-use crate::api::serve;
+use crate::api::{Front, serve};
 
 struct Served {
     address: std::net::SocketAddr,
@@ -18,10 +18,14 @@ struct Served {
 }
 
 async fn start(router: Router, drain: Duration) -> Served {
+    start_front(router.into(), drain).await
+}
+
+async fn start_front(front: Front, drain: Duration) -> Served {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("it is bound");
     let shutdown = CancellationToken::new();
-    let ended = tokio::spawn(serve(listener, router, shutdown.clone(), drain));
+    let ended = tokio::spawn(serve(listener, front, shutdown.clone(), drain));
     Served { address, shutdown, ended }
 }
 
@@ -141,4 +145,61 @@ async fn an_answer_before_what_cannot_be_read_arrives_whole() {
     assert_eq!(answers.matches("HTTP/1.1 200 OK").count(), 2, "{answers}");
     assert_eq!(answers.matches("\"voided\":true").count(), 2, "{answers}");
     assert_eq!(last_problem(&answers).0, 400);
+}
+
+#[tokio::test]
+async fn a_request_over_http_1_1_names_its_host_once() {
+    let served = start(unreached(), Duration::from_secs(5)).await;
+    for hosts in ["", "host: a\r\nhost: b\r\n"] {
+        let bytes = format!("GET /livez HTTP/1.1\r\n{hosts}connection: close\r\n\r\n");
+        let (status, body) = last_problem(&rest(connect(&served, &bytes).await).await);
+        assert_eq!((status, body["code"].as_str()), (400, Some("malformed")), "{body}");
+        assert!(body["detail"].as_str().is_some_and(|detail| detail.contains("Host")), "{body}");
+    }
+    for bytes in ["GET /livez HTTP/1.0\r\n\r\n", "GET /livez HTTP/1.1\r\nhost:\r\nconnection: close\r\n\r\n"] {
+        let answer = rest(connect(&served, bytes).await).await;
+        assert!(answer.contains(" 200 OK\r\n"), "{answer}");
+    }
+}
+
+/// The next answer on a connection that is kept: its head and its body.
+async fn next(stream: &mut TcpStream, request: &str) -> (String, String) {
+    stream.write_all(request.as_bytes()).await.expect("it reads");
+    let mut text = String::new();
+    loop {
+        let mut some = [0; 4096];
+        let read = stream.read(&mut some).await.expect("it answers");
+        assert!(read > 0, "closed early: {text}");
+        text.push_str(std::str::from_utf8(&some[..read]).expect("text"));
+        let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).expect("it has a length");
+        if body.len() == length.parse::<usize>().expect("a number") {
+            return (head.to_owned(), body.to_owned());
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_node_that_opens_its_folder_says_so_until_the_api_takes_over() {
+    let front = Front::opening(2);
+    let served = start_front(front.clone(), Duration::from_secs(5)).await;
+    let get = |path: &str| format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n");
+    let mut kept = connect(&served, "").await;
+    let (head, body) = next(&mut kept, &get("/livez")).await;
+    assert!(head.starts_with("HTTP/1.1 200 ") && body == "ok\n", "{head} {body}");
+    let (head, body) = next(&mut kept, &get("/readyz")).await;
+    assert!(head.starts_with("HTTP/1.1 503 ") && body.contains("data folder"), "{head} {body}");
+    for path in ["/v1/events", "/metrics", "/nowhere"] {
+        let (head, body) = next(&mut kept, &get(path)).await;
+        assert!(head.starts_with("HTTP/1.1 503 ") && head.contains("\r\nretry-after: 1"), "{head}");
+        assert!(head.contains("\r\nlastseat-node: 2") && body.contains("\"no_leader\""), "{head} {body}");
+        assert!(body.contains("\"not_applied\"") && body.contains("\"retryable\":true"), "{body}");
+    }
+    let answer = rest(connect(&served, "nonsense\r\n\r\n").await).await;
+    assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("\"malformed\""), "{answer}");
+
+    front.take_over(voiding());
+    let void = "POST /v1/outcomes/k/void HTTP/1.1\r\nhost: a\r\n\r\n";
+    let (head, body) = next(&mut kept, void).await;
+    assert!(head.starts_with("HTTP/1.1 200 ") && body.contains("\"voided\":true"), "{head} {body}");
 }

@@ -3,6 +3,7 @@
 use serde::Deserialize;
 
 use super::WireError;
+use super::strict::Strict;
 
 /// Longest part of a parser's message that is passed on: it quotes the client's own text.
 const MESSAGE_CHARS_MAX: usize = 400;
@@ -24,7 +25,9 @@ impl From<ShapeError> for WireError {
 
 /// Reads a whole body. Nothing may follow the value.
 pub fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, ShapeError> {
-    serde_json::from_slice(body).map_err(|error| explain::<T>(body, &error))
+    let mut reader = serde_json::Deserializer::from_slice(body);
+    let read = T::deserialize(Strict(&mut reader)).and_then(|value| reader.end().map(|()| value));
+    read.map_err(|error| explain::<T>(body, &error))
 }
 
 /// The slow way, taken only by bodies that are refused: reads again, and keeps track of the field.
@@ -34,7 +37,7 @@ fn explain<'a, T: Deserialize<'a>>(body: &'a [u8], error: &serde_json::Error) ->
         return whole("The body is empty; send a JSON object with Content-Type: application/json.".into());
     }
     let mut reader = serde_json::Deserializer::from_slice(body);
-    let tracked: Result<T, _> = serde_path_to_error::deserialize(&mut reader);
+    let tracked: Result<T, _> = serde_path_to_error::deserialize(Strict(&mut reader));
     let Err(tracked) = tracked else {
         return whole(format!("The body cannot be read: {}. Send one JSON object and nothing after it.", short(error)));
     };

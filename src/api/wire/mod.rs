@@ -18,6 +18,7 @@ pub mod json;
 pub mod message;
 pub mod nodes;
 pub mod sale;
+mod strict;
 pub mod views;
 pub mod webhook;
 
@@ -157,9 +158,43 @@ pub fn key_asked_for(text: &str, field: impl fmt::Display) -> Result<Key, WireEr
 
 /// An RFC 3339 time. What is later than the last one that can be told counts as that one: it means *never*.
 pub fn time(text: &str) -> Option<Millis> {
+    if !is_rfc3339(text) {
+        return None;
+    }
     let time = jiff::Timestamp::from_str(text).ok().or_else(|| after_the_last(text))?;
     // Before 1970 is as good as then.
     Some(Millis(u64::try_from(time.as_millisecond()).unwrap_or(0)))
+}
+
+/// Whether `text` has the form of RFC 3339. The reader behind it takes much more, and judges days and hours.
+fn is_rfc3339(text: &str) -> bool {
+    let has_form = |text: &[u8], form: &[u8]| {
+        text.len() == form.len()
+            && text.iter().zip(form).all(|(byte, form)| match form {
+                b'0' => byte.is_ascii_digit(),
+                b'T' => byte.eq_ignore_ascii_case(&b'T'),
+                _ => byte == form,
+            })
+    };
+    let Some((time, rest)) = text.as_bytes().split_at_checked("0000-00-00T00:00:00".len()) else { return false };
+    let offset = match rest.strip_prefix(b".") {
+        None => rest,
+        Some(rest) => {
+            let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+            if digits == 0 {
+                return false;
+            }
+            &rest[digits..]
+        }
+    };
+    let is_offset = match offset {
+        b"Z" | b"z" => true,
+        [b'+' | b'-', offset @ ..] => {
+            has_form(offset, b"00:00") && offset < b"24".as_slice() && &offset[3..] < b"60".as_slice()
+        }
+        _ => false,
+    };
+    has_form(time, b"0000-00-00T00:00:00") && is_offset
 }
 
 /// The last time there is, if `text` is a later one of a year of four digits.

@@ -23,12 +23,12 @@ const FORMED: &str = "formed";
 const DEMO: [(&str, &str); 2] =
     [("demo-theatre", include_str!("../demo/theatre.json")), ("demo-festival", include_str!("../demo/festival.json"))];
 
-/// Waits until every process answers `/livez`.
+/// Waits until every process has opened its data folder: until then it answers nothing of the API.
 pub(super) async fn healthy(places: &[Place], folder: &Path) -> Result<(), Failure> {
     let until = Instant::now() + STEP_DEADLINE;
     for place in places {
         let client = client(&[place.api()])?;
-        while !matches!(client.probe("/livez", PROBE_TIMEOUT).await, Ok((200, _))) {
+        while !matches!(client.probe("/v1/cluster", PROBE_TIMEOUT).await, Ok((200, _))) {
             if Instant::now() >= until {
                 return Err(not_up(place, folder, "did not come up"));
             }

@@ -3,7 +3,6 @@
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
-use crate::raft::peers::Me;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_member_is_added_and_another_removed_for_ever() {
@@ -161,18 +160,6 @@ async fn a_node_without_a_cluster_serves_nothing() {
     node.stop().await;
 }
 
-/// A node that nobody knows, which says it is of this cluster.
-fn unknown(of: &Me, id: u64) -> Me {
-    Me {
-        node_id: id,
-        incarnation: Uuid::new_v4(),
-        cluster: parking_lot::RwLock::new(*of.cluster.read()),
-        version: of.version.clone(),
-        wall_clock: Arc::clone(&of.wall_clock),
-        timing: of.timing,
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn strangers_take_no_room_from_the_members_and_leave_nothing_behind() {
     let cluster = Cluster::new(3).await;
@@ -182,7 +169,7 @@ async fn strangers_take_no_room_from_the_members_and_leave_nothing_behind() {
     let seen = cluster.nodes[leader].raft().view();
     let target = target_of(core.me.node_id, &seen.members.iter().find(|m| m.0 == core.me.node_id).unwrap().1);
     let half_of = async |id: u64, length: usize| {
-        let opened = link::open(&unknown(&core.me, id), Lane::Append, &target.peer, Some(&target)).await;
+        let opened = link::open(&core.me.stranger(id), Lane::Append, &target.peer, Some(&target)).await;
         let (mut socket, _) = opened.map_err(|e| e.to_string())?;
         let mut head = vec![0; 16];
         head[..4].copy_from_slice(&(length as u32).to_le_bytes());
