@@ -1,10 +1,12 @@
 //! A headless Chromium, driven over WebDriver.
 
+use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use fantoccini::{Client, ClientBuilder, Locator};
 use hyper_util::client::legacy::connect::HttpConnector;
+use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -18,8 +20,7 @@ const SHOWN: Duration = Duration::from_secs(15);
 /// One browser with a profile of its own; its windows share nothing with those of another.
 pub struct Browser {
     pub client: Client,
-    /// Ended when dropped, and the browser with it.
-    _driver: Process,
+    driver: Process,
     _profile: TempDir,
 }
 
@@ -28,7 +29,8 @@ impl Browser {
         let profile = tempfile::Builder::new().prefix("lastseat-browser-").tempdir().unwrap();
         let port = free_port();
         let mut command = Command::new("chromedriver");
-        command.arg(format!("--port={port}")).stdin(Stdio::null());
+        // A group of its own, with the browser in it.
+        command.arg(format!("--port={port}")).stdin(Stdio::null()).process_group(0);
         let driver = Process::spawn(command, &profile.path().join("driver.log"));
         let addr = std::net::SocketAddr::from(([127, 0, 0, 1], port));
         eventually("chromedriver answers", READY, || async {
@@ -56,7 +58,7 @@ impl Browser {
             .connect(&format!("http://127.0.0.1:{port}"))
             .await
             .expect("a session of chromedriver");
-        Self { client, _driver: driver, _profile: profile }
+        Self { client, driver, _profile: profile }
     }
 
     pub async fn open(&self, url: &str) {
@@ -102,7 +104,16 @@ impl Browser {
     }
 
     pub async fn close(self) {
-        // Also ends the browser's processes; the driver is ended by the drop that follows.
-        let _ = self.client.close().await;
+        // What is left of it is ended by the drop that follows.
+        let _ = self.client.clone().close().await;
+    }
+}
+
+impl Drop for Browser {
+    /// Also when a story fails: the driver alone would leave its browser behind.
+    fn drop(&mut self) {
+        let group = i32::try_from(self.driver.pid()).ok().and_then(Pid::from_raw);
+        // Fails only when all of it has ended already.
+        let _ = group.map(|group| kill_process_group(group, Signal::KILL));
     }
 }
