@@ -1,13 +1,13 @@
 //! What goes out: each message once as a Server-Sent Event and once as a line of JSON.
 
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::super::render::write_json;
 use super::super::wire::Name;
-use super::super::wire::views::{Counts, Pool, SeatRow, Status, StatusSchema, Time};
-use crate::domain::change::{Cause, Change, EventChanges};
-use crate::domain::value::{PoolCounts, SeatStatus};
+use super::super::wire::change::{CauseSchema, ChangeList, ChangeMessage, ChangeView, cause_name};
+use super::super::wire::views::{Counts, Pool, SeatRow, Time};
+use crate::domain::change::{Change, EventChanges};
 use crate::watch::{Encoded, Message, Subject};
 
 /// Changes in one message. More come as parts of the same position.
@@ -142,60 +142,6 @@ fn cut(events: &[EventChanges]) -> Vec<Part<'_>> {
     parts
 }
 
-fn cause_name(cause: Cause) -> &'static str {
-    match cause {
-        Cause::Define => "define",
-        Cause::Reserve => "reserve",
-        Cause::Book => "book",
-        Cause::Release => "release",
-        Cause::Expire => "expire",
-        Cause::Cancel => "cancel",
-        Cause::Block => "block",
-        Cause::Unblock => "unblock",
-        Cause::Batch => "batch",
-        Cause::Delete => "delete",
-    }
-}
-
-#[derive(Debug, ToSchema)]
-#[schema(as = Cause)]
-#[serde(rename_all = "snake_case")]
-#[allow(dead_code, reason = "the schema of what `cause_name` gives")]
-enum CauseSchema {
-    Define,
-    Reserve,
-    Book,
-    Release,
-    Expire,
-    Cancel,
-    Block,
-    Unblock,
-    Batch,
-    Delete,
-}
-
-/// What one change set did to an event.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = EventChange)]
-pub(super) struct ChangeMessage<'a> {
-    #[schema(value_type = Name)]
-    event: &'a str,
-    version: u64,
-    revision: u64,
-    #[schema(value_type = Time)]
-    at: Time,
-    #[schema(value_type = CauseSchema)]
-    cause: &'static str,
-    #[schema(value_type = Vec<ChangeView>)]
-    changes: ChangeList<'a>,
-    totals: Counts,
-    /// Which part of a change that is too big for one message; the position is reached with the last.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    part: Option<usize>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    parts: Option<usize>,
-}
-
 /// What one change set did.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = GroupChange)]
@@ -227,62 +173,6 @@ impl<'a> EventPart<'a> {
     fn new(event: &'a EventChanges, changes: &'a [Change]) -> Self {
         let (version, totals) = (event.version.0, Counts::from(&event.totals));
         Self { event: event.event.as_str(), version, changes: ChangeList(changes), totals }
-    }
-}
-
-#[derive(Debug)]
-struct ChangeList<'a>(&'a [Change]);
-
-impl Serialize for ChangeList<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.0.iter().map(ChangeView::from))
-    }
-}
-
-/// The new state of one seat or pool.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Change)]
-#[serde(untagged)]
-enum ChangeView<'a> {
-    #[schema(title = "SeatChange")]
-    Seat {
-        #[schema(value_type = Name)]
-        seat: &'a str,
-        #[schema(value_type = StatusSchema)]
-        status: Status,
-    },
-    #[schema(title = "PoolChange")]
-    Pool {
-        #[schema(value_type = Name)]
-        pool: &'a str,
-        capacity: u64,
-        held: u64,
-        booked: u64,
-        blocked: u64,
-        available: u64,
-    },
-    #[schema(title = "PoolRemoved")]
-    PoolRemoved {
-        #[schema(value_type = Name)]
-        pool: &'a str,
-        #[schema(value_type = StatusSchema)]
-        status: Status,
-    },
-}
-
-impl<'a> From<&'a Change> for ChangeView<'a> {
-    fn from(change: &'a Change) -> Self {
-        match change {
-            Change::Seat { seat, status } => Self::Seat { seat: seat.as_str(), status: Status(*status) },
-            Change::Pool { pool, counts } => {
-                let PoolCounts { capacity, held, booked, blocked } = *counts;
-                let available = counts.available();
-                Self::Pool { pool: pool.as_str(), capacity, held, booked, blocked, available }
-            }
-            Change::PoolRemoved { pool } => {
-                Self::PoolRemoved { pool: pool.as_str(), status: Status(SeatStatus::Removed) }
-            }
-        }
     }
 }
 

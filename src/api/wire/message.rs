@@ -1,11 +1,10 @@
 //! The messages that webhooks send: CloudEvents 1.0, structured JSON, around what the event's stream says.
 
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
-use super::views::{Counts, GROUP, Status, Time};
+use super::change;
+use super::views::{Counts, GROUP, Time};
 use super::webhook::WireCause;
-use crate::domain::change::Change;
-use crate::domain::value::{PoolCounts, SeatStatus};
 use crate::service::{ChangeMessage, Message};
 
 /// Room for a usual message.
@@ -27,53 +26,6 @@ struct Envelope<'a, T> {
     #[serde(skip_serializing_if = "Option::is_none")]
     lastseatrevision: Option<String>,
     data: T,
-}
-
-/// As on the stream of an event.
-#[derive(Serialize)]
-struct ChangeData<'a> {
-    event: &'a str,
-    version: u64,
-    revision: u64,
-    at: Time,
-    cause: WireCause,
-    changes: Changes<'a>,
-    totals: Counts,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    part: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    parts: Option<u32>,
-}
-
-struct Changes<'a>(&'a [Change]);
-
-impl Serialize for Changes<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.0.iter().map(ChangeView::from))
-    }
-}
-
-#[derive(Serialize)]
-#[serde(untagged)]
-enum ChangeView<'a> {
-    Seat { seat: &'a str, status: Status },
-    Pool { pool: &'a str, capacity: u64, held: u64, booked: u64, blocked: u64, available: u64 },
-    PoolRemoved { pool: &'a str, status: Status },
-}
-
-impl<'a> From<&'a Change> for ChangeView<'a> {
-    fn from(change: &'a Change) -> Self {
-        match change {
-            Change::Seat { seat, status } => Self::Seat { seat: seat.as_str(), status: Status(*status) },
-            Change::Pool { pool, counts } => {
-                let PoolCounts { capacity, held, booked, blocked } = *counts;
-                Self::Pool { pool: pool.as_str(), capacity, held, booked, blocked, available: counts.available() }
-            }
-            Change::PoolRemoved { pool } => {
-                Self::PoolRemoved { pool: pool.as_str(), status: Status(SeatStatus::Removed) }
-            }
-        }
-    }
 }
 
 #[derive(Serialize)]
@@ -115,16 +67,16 @@ fn change_body(change: &ChangeMessage<'_>) -> Vec<u8> {
         datacontenttype: "application/json",
         lastseatversion: Some(event.version.to_string()),
         lastseatrevision: Some(set.revision.to_string()),
-        data: ChangeData {
+        data: change::ChangeMessage {
             event: event.event.as_str(),
             version: event.version.0,
             revision: set.revision.0,
             at: Time(set.at),
-            cause,
-            changes: Changes(change.changes),
+            cause: change::cause_name(set.cause),
+            changes: change::ChangeList(change.changes),
             totals: Counts::from(&event.totals),
-            part: several.then_some(change.part),
-            parts: several.then_some(change.parts),
+            part: several.then_some(change.part as usize),
+            parts: several.then_some(change.parts as usize),
         },
     })
 }
@@ -158,9 +110,11 @@ fn write<T: Serialize>(envelope: &Envelope<'_, T>) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::change::Change;
     use crate::domain::change::{Cause, ChangeSet, EventChanges};
     use crate::domain::id::{EventId, PoolId, SeatId, WebhookId};
     use crate::domain::value::{Millis, Revision, Version};
+    use crate::domain::value::{PoolCounts, SeatStatus};
     use crate::domain::webhook::MessageId;
 
     #[test]

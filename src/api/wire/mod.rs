@@ -12,6 +12,7 @@
 
 pub mod batch;
 pub mod capped;
+pub mod change;
 pub mod definition;
 pub mod item;
 pub mod json;
